@@ -1,0 +1,147 @@
+"""What is read and where it goes, decided before any work."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vae3d_cli.errors import OutputError, UsageError
+from vae3d_cli.files import check_output, same_file
+from vae3d_cli.geometry import FrameRange
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and its outputs by name; `None` is standard input or output."""
+
+    source: Path | None
+    outputs: dict[str, Path | None]
+
+    @property
+    def name(self) -> str:
+        """The input as the user gave it."""
+        return PIPE if self.source is None else str(self.source)
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output option: what the user gave, and how an output is named after its input where several share a folder."""
+
+    option: str
+    given: str | None
+    name_after: Callable[[Path], str]
+    beside_input: bool = False
+
+
+def plan_jobs(inputs: list[str], targets: dict[str, Target]) -> list[Job]:
+    """A job for each input.
+
+    An output option names a file for one input and a folder for several. Where it is not given, the output lies beside
+    the input (`beside_input`) or there is none.
+
+    Raises:
+        UsageError: A pipe or a terminal where it cannot be, or two inputs with one output.
+    """
+    if PIPE in inputs and len(inputs) > 1:
+        raise UsageError("-: standard input is one clip; give it alone")
+    jobs = []
+    for text in inputs:
+        source = None if text == PIPE else Path(text)
+        outputs = {name: path for name, target in targets.items() for path in _place(source, target, len(inputs))}
+        jobs.append(Job(source, outputs))
+    counts = Counter(path for job in jobs for path in job.outputs.values() if path is not None)
+    for path, count in counts.items():
+        if count > 1:
+            raise UsageError(f"{path}: {count} outputs would have this name; name them apart")
+    return jobs
+
+
+def _place(source: Path | None, target: Target, num_inputs: int) -> list[Path | None]:
+    """The path of an output, in a list that is empty where there is none."""
+    given, option = target.given, target.option
+    if given is None:
+        if not target.beside_input:
+            return []
+        if source is None:
+            raise UsageError(f"-: standard input has no name to name the output after; give {option}")
+        return [source.with_name(target.name_after(source))]
+    if given == PIPE:
+        if num_inputs > 1:
+            raise UsageError(f"{option} -: standard output takes one clip; give a folder")
+        if sys.stdout.isatty():
+            raise UsageError(f"{option} -: standard output is a terminal; redirect it or give it to a pipe")
+        return [None]
+    if num_inputs == 1:
+        return [Path(given)]
+    assert source is not None  # standard input comes alone
+    return [Path(given) / target.name_after(source)]
+
+
+def make_folders(jobs: list[Job]) -> None:
+    """Make the folder that several inputs share; that of a single output must be there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    if len(jobs) < 2:
+        return
+    for folder in {path.parent for job in jobs for path in job.outputs.values() if path is not None}:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: {error.strerror}; name another folder with -o") from error
+
+
+def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
+    """Whether all outputs are there and may be skipped.
+
+    Raises:
+        OutputError: An output cannot be written, or may not be overwritten.
+    """
+    outputs = [path for path in job.outputs.values() if path is not None]
+    if skip_existing and outputs and all(path.exists() for path in outputs):
+        return True
+    for path in outputs:
+        if job.source is not None and same_file(job.source, path):
+            raise OutputError(f"{path}: is the input itself; name another output")
+        check_output(path, overwrite=overwrite)
+    return False
+
+
+def parse_frames(text: str | None) -> FrameRange:
+    """`A:B` is frames A to B-1, `N` is `0:N`.
+
+    Raises:
+        UsageError: It is neither, or holds no frame.
+    """
+    if text is None:
+        return FrameRange()
+    first, colon, last = text.partition(":")
+    bounds = (first, last) if colon else ("0", first)
+    if not all(bound.isascii() and bound.isdigit() for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
+        raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
+    return FrameRange(int(bounds[0]), int(bounds[1]))
+
+
+GATES = ("psnr", "psnr.min", "psnr.pooled", "ssim", "ssim.min")
+
+
+def parse_gates(texts: list[str]) -> dict[str, float]:
+    """`NAME=VALUE` as a minimum by name.
+
+    Raises:
+        UsageError: There is no such metric, or the value is no number.
+    """
+    gates = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            gates[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30") from None
+        if name not in GATES:
+            raise UsageError(f"--fail-under {text}: there is no metric {name}; use {', '.join(GATES)}")
+    return gates

@@ -1,0 +1,84 @@
+"""The options that commands share, each written once."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class PosteriorChoice(StrEnum):
+    """What of the posterior is kept."""
+
+    mode = "mode"
+    sample = "sample"
+    moments = "moments"
+
+
+class DtypeChoice(StrEnum):
+    """A floating-point type."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class ComputeDtypeChoice(StrEnum):
+    """A floating-point type, or the device's default."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos or images; - is standard input.")]
+LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS...", help="Latents files; - is standard input.")]
+VideoOutput = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        help="Video (mp4, m4v, mov, mkv, webm), or png for a single frame; a folder for several inputs; - is Matroska "
+        "on standard output. Default: clip.decoded.mp4 beside clip.safetensors.",
+    ),
+]
+ReconOutput = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="RECON",
+        help="Keep the reconstruction as a video; a folder for several inputs; - is Matroska on standard output.",
+    ),
+]
+ModelName = Annotated[
+    str,
+    typer.Option("-m", "--model", metavar="MODEL", envvar="VAE3D_MODEL", help="tiny (embedded), or a checkpoint file."),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", envvar="VAE3D_DEVICE", help="auto (cuda, then mps, then cpu), cpu, cuda, cuda:N, or mps."
+    ),
+]
+Dtype = Annotated[ComputeDtypeChoice, typer.Option(help="Precision of the networks; auto is bf16 on cuda, else fp32.")]
+StrategyName = Annotated[
+    str,
+    typer.Option("--strategy", metavar="NAME", help="auto, stream (bounded memory) or whole; same numbers for tiny."),
+]
+Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.")]
+Posterior = Annotated[PosteriorChoice, typer.Option(help="The mean, a random draw, or mean and logvar.")]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of --posterior sample; default: drawn.")
+]
+LatentsDtype = Annotated[
+    DtypeChoice | None, typer.Option(help="Type that latents are stored in; default: that of --dtype.")
+]
+Frames = Annotated[str | None, typer.Option(metavar="A:B|N", help="Only frames A to B-1, counted from 0; N is 0:N.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose outputs exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per input.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only, and results.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print every decision taken.")]
+ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar, on a terminal.")]

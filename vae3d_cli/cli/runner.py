@@ -1,0 +1,87 @@
+"""Running the jobs of a command: check all, prepare once, run each, and say which failed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import typer
+
+from vae3d_cli.cli.guard import FAILED, report
+from vae3d_cli.cli.jobs import Job, is_done, make_folders
+from vae3d_cli.console import print_error, print_note
+from vae3d_cli.errors import UsageError, Vae3dError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all commands take: how to treat outputs that exist, and what to print."""
+
+    force: bool = False
+    skip_existing: bool = False
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool = True
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a progress bar is wanted."""
+        return self.progress and not self.quiet
+
+
+def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run: Callable[[Job, T], None]) -> None:
+    """Run every job that can be run; one that fails does not stop the others.
+
+    Outputs are checked before `prepare` loads a model, which is before any work.
+
+    Raises:
+        UsageError: The command is called wrongly, whatever the input.
+        typer.Exit: A job failed, with status 1.
+    """
+    make_folders(jobs)
+    failures = Failures()
+    ready = []
+    for job in jobs:
+        with failures.of(job):
+            if not is_done(job, overwrite=settings.force, skip_existing=settings.skip_existing):
+                ready.append(job)
+            elif not settings.quiet:
+                print_note(f"{job.name}: skipped, its output exists")
+    if ready:
+        prepared = prepare()
+        for job in ready:
+            with failures.of(job):
+                run(job, prepared)
+    failures.conclude(len(jobs))
+
+
+class Failures:
+    """The inputs that failed, each reported when it did."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    @contextmanager
+    def of(self, job: Job) -> Iterator[None]:
+        """Report and remember an error of this job; a wrong call is an error of the whole command."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Vae3dError as error:
+            report(error)
+            self._names.append(job.name)
+
+    def conclude(self, num_jobs: int) -> None:
+        """End with status 1 if any failed, and sum up if there were several.
+
+        Raises:
+            typer.Exit: One failed.
+        """
+        if self._names:
+            if num_jobs > 1:
+                print_error(f"{len(self._names)} of {num_jobs} inputs failed: {', '.join(self._names)}")
+            raise typer.Exit(FAILED)

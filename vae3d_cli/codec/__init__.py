@@ -1,0 +1,22 @@
+"""Whole clips: a video into a latents file, back, and what was lost on the way."""
+
+from vae3d_cli.codec.decode import DecodeOptions, decode_video
+from vae3d_cli.codec.encode import EncodeOptions, encode_video
+from vae3d_cli.codec.info import LatentsDescription, VideoDescription, describe
+from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
+from vae3d_cli.codec.roundtrip import roundtrip_video
+
+__all__ = [
+    "DecodeOptions",
+    "DecodeResult",
+    "EncodeOptions",
+    "EncodeResult",
+    "LatentsDescription",
+    "RoundtripResult",
+    "Run",
+    "VideoDescription",
+    "decode_video",
+    "describe",
+    "encode_video",
+    "roundtrip_video",
+]

@@ -1,0 +1,180 @@
+"""A latents file into a video."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress
+from vae3d_cli.codec.outputs import binary_output, display_name, video_output
+from vae3d_cli.codec.pixels import to_frames
+from vae3d_cli.codec.results import DecodeResult
+from vae3d_cli.codec.timer import Stopwatch
+from vae3d_cli.errors import LatentsError
+from vae3d_cli.execution import choose_strategy
+from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, plan_chunks
+from vae3d_cli.latents import LatentsHeader, LatentsReader
+from vae3d_cli.model.posterior import Posterior
+from vae3d_cli.video import PNG, Timing, png_bytes
+from vae3d_cli.weights import EMBEDDED, Model, load_model
+
+
+class LatentsSource(Protocol):
+    """Latent frames at rest."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Latent frames `start` to `stop - 1` as they are stored, `[C, stop - start, h, w]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """How latents are decoded. `any_model` decodes latents of another latent space, which gives noise or worse."""
+
+    frames: FrameRange = field(default_factory=FrameRange)
+    strategy: str = "auto"
+    any_model: bool = False
+
+
+def decode_video(
+    source: Path | None,
+    output: Path | None,
+    model: str | None = None,
+    options: DecodeOptions = DecodeOptions(),
+    *,
+    load: Callable[[str], Model] = load_model,
+    progress: Progress = lambda _done, _total: None,
+) -> DecodeResult:
+    """Decode the latents file `source` into the video `output`; `None` is standard input or output.
+
+    The model is the one that the file names, unless `model` names another. `progress` is told of every frame.
+
+    Raises:
+        LatentsError: The file cannot be read, or does not fit the model.
+        WeightsError: The model cannot be loaded.
+        OutputError: The output cannot be written.
+    """
+    start = time.perf_counter()
+    with LatentsReader(source) as latents:
+        header = latents.header
+        loaded = load(model or _model_of(latents))
+        notes = check_fit(latents, loaded, any_model=options.any_model)
+        selected = options.frames.within(header.num_frames)
+        if not selected:
+            raise LatentsError(
+                f"{latents.name}: has only {header.num_frames} frames; --frames starts at {options.frames.start}"
+            )
+        timing = _timing(latents, selected)
+        watch = Stopwatch()
+        frames = decode_clip(latents, header, loaded, selected, options.strategy, watch)
+        _write(output, header, timing, len(selected), frames, progress)
+        shape = latents.shape
+    return DecodeResult(
+        input=display_name(source),
+        output=display_name(output),
+        model=loaded,
+        strategy=choose_strategy(options.strategy).describe(),
+        num_frames=len(selected),
+        width=header.width,
+        height=header.height,
+        rate=header.rate,
+        latents_shape=shape,
+        posterior=header.posterior,
+        seconds={"load": loaded.load_seconds, "decode": watch.seconds, "total": time.perf_counter() - start},
+        notes=notes,
+    )
+
+
+def decode_clip(
+    latents: LatentsSource, header: LatentsHeader, model: Model, selected: range, strategy: str, watch: Stopwatch
+) -> Iterator[Tensor]:
+    """Frames `[3, H, W]`, uint8 on the CPU, of the clip that `header` describes; `watch` counts the time in the model.
+
+    Decoding starts as many latent frames early as the first selected frame can depend on.
+    """
+    config, network = model.config, model.network
+    first = max(0, latent_frame_of(selected.start, config) - network.decoder_context_latents)
+    stop = latent_frame_of(selected.stop - 1, config) + 1
+    position = Chunk(first, stop).first_frame(config)
+
+    def chunks() -> Iterator[Tensor]:
+        for chunk in plan_chunks(CHUNK_LATENTS, stop, first):
+            yield _decodable(latents.read(chunk.start, chunk.stop), header).to(model.device)
+
+    pixels = (chunk.cpu() for chunk in choose_strategy(strategy).decode(network, chunks(), first))
+    for chunk in watch.over(pixels):
+        for frame in to_frames(chunk, header.height, header.width):
+            if position in selected:
+                yield frame
+            position += 1
+
+
+def check_fit(latents: LatentsReader, model: Model, *, any_model: bool) -> tuple[str, ...]:
+    """See that latents are of the model's latent space and of the size that their header says; return notes.
+
+    Raises:
+        LatentsError: They are not.
+    """
+    header, name = latents.header, latents.name
+    if header.latent_space != model.config.latent_space and not any_model:
+        raise LatentsError(
+            f"{name}: its latent space is {header.latent_space!r} and that of {model.name} is "
+            f"{model.config.latent_space!r}; give its own model with -m"
+        )
+    channels, *sizes = latents_shape(header.num_frames, header.height, header.width, model.config)
+    expected = (channels * 2 if header.posterior == "moments" else channels, *sizes)
+    if latents.shape != expected:
+        raise LatentsError(
+            f"{name}: its {header.tensor_name} have the shape {list(latents.shape)}, and {header.num_frames} frames of "
+            f"{header.width}x{header.height} have {list(expected)}; encode the clip again"
+        )
+    if header.latent_space != model.config.latent_space or header.encoder_sha256 == model.encoder_sha256:
+        return ()
+    return (f"{name}: was encoded with other weights of the latent space {header.latent_space}",)
+
+
+def _model_of(latents: LatentsReader) -> str:
+    """The name of the model that the file was made with, if we know where to find it."""
+    if latents.header.model != EMBEDDED:
+        raise LatentsError(
+            f"{latents.name}: was encoded with the checkpoint {latents.header.model}; say where it is with -m"
+        )
+    return EMBEDDED
+
+
+def _decodable(stored: Tensor, header: LatentsHeader) -> Tensor:
+    """Latents `[1, C, T', h, w]` in fp32 as the decoder takes them, of what a file stores."""
+    latents = stored[None].float()
+    if header.posterior == "moments":
+        latents = Posterior.from_moments(latents).mode()
+    return latents / header.scaling_factor if header.scaled else latents
+
+
+def _timing(latents: LatentsReader, selected: range) -> Timing:
+    header = latents.header
+    if latents.pts is None:
+        return Timing(header.rate)
+    return Timing(header.rate, header.time_base, latents.pts[selected.start : selected.stop])
+
+
+def _write(
+    output: Path | None,
+    header: LatentsHeader,
+    timing: Timing,
+    num_frames: int,
+    frames: Iterator[Tensor],
+    progress: Progress,
+) -> None:
+    """Write the frames as a video, or one frame as a still image."""
+    if output is not None and output.suffix.lower() == PNG:
+        if num_frames != 1:
+            raise LatentsError(f"{output}: an image holds one frame and the clip has {num_frames}; name a video")
+        with binary_output(output) as out:
+            out.write(png_bytes(next(frames).numpy()))
+        return
+    with video_output(output, header, timing, num_frames) as writer:
+        for done, frame in enumerate(frames, 1):
+            writer.write(frame.numpy())
+            progress(done, num_frames)

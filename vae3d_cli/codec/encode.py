@@ -1,0 +1,173 @@
+"""A video into a latents file."""
+
+import secrets
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae3d_cli import __version__
+from vae3d_cli.codec.outputs import binary_output, display_name
+from vae3d_cli.codec.pixels import pixel_chunks
+from vae3d_cli.codec.results import EncodeResult
+from vae3d_cli.codec.timer import Stopwatch
+from vae3d_cli.errors import VideoError
+from vae3d_cli.execution import Strategy, choose_strategy
+from vae3d_cli.files import spool_folder
+from vae3d_cli.geometry import FrameRange
+from vae3d_cli.latents import LatentsHeader, LatentsSpool
+from vae3d_cli.model.posterior import Posterior
+from vae3d_cli.video import Timing, VideoReader
+from vae3d_cli.weights import Model
+
+# The least that is exact: more would only take memory, since each latent frame goes through by itself.
+CHUNK_LATENTS = 1
+
+# Told how many frames are done, and of how many if that is known.
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How a clip is encoded. `seed` is for `sample`, and drawn where it is not given."""
+
+    posterior: str = "mode"
+    seed: int | None = None
+    frames: FrameRange = field(default_factory=FrameRange)
+    latents_dtype: torch.dtype | None = None
+    strategy: str = "auto"
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """What is known of a clip once it is encoded: the header of its latents file, its timing, seconds in the model."""
+
+    header: LatentsHeader
+    timing: Timing
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def encode_video(
+    source: Path | None,
+    output: Path | None,
+    model: Model,
+    options: EncodeOptions = EncodeOptions(),
+    progress: Progress = lambda _done, _total: None,
+) -> EncodeResult:
+    """Encode the video `source` into the latents file `output`; `None` is standard input or output.
+
+    `progress` is told of every frame.
+
+    Raises:
+        VideoError: The video cannot be read.
+        OutputError: The output cannot be written.
+    """
+    start = time.perf_counter()
+    with LatentsSpool(spool_folder(output), options.latents_dtype or model.dtype) as spool:
+        with VideoReader(source) as video:
+            clip = encode_clip(video, spool, model, options, progress)
+        with binary_output(output) as out:
+            spool.write(out, clip.header, clip.timing.pts)
+        shape = spool.shape
+    return EncodeResult(
+        input=display_name(source),
+        output=display_name(output),
+        model=model,
+        strategy=clip.header.strategy,
+        num_frames=clip.header.num_frames,
+        width=clip.header.width,
+        height=clip.header.height,
+        rate=clip.header.rate,
+        latents_shape=shape,
+        posterior=options.posterior,
+        seed=clip.header.seed,
+        seconds={
+            "load": model.load_seconds,
+            "encode": clip.seconds,
+            "total": model.load_seconds + time.perf_counter() - start,
+        },
+        notes=clip.notes,
+    )
+
+
+def encode_clip(
+    video: VideoReader, spool: LatentsSpool, model: Model, options: EncodeOptions, progress: Progress
+) -> EncodedClip:
+    """Encode an open video into a spool, chunk by chunk.
+
+    Raises:
+        VideoError: The video is damaged, or has none of the frames that were asked for.
+    """
+    strategy = choose_strategy(options.strategy)
+    seed = options.seed
+    if options.posterior == "sample" and seed is None:
+        seed = secrets.randbits(32)
+    stamps = array("q")
+    reading, running = Stopwatch(), Stopwatch()
+    frames = _read_frames(video, options.frames, stamps, progress)
+    chunks = reading.over(pixel_chunks(frames, model.config, CHUNK_LATENTS, model.device))
+    for latents in running.over(_encode_chunks(strategy, model, chunks, options, seed)):
+        spool.append(latents)
+    if not stamps:
+        raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
+    pts = np.frombuffer(stamps, np.int64)
+    timing = Timing.of(video.info.rate, video.info.time_base, pts)
+    header = LatentsHeader(
+        model=model.name,
+        latent_space=model.config.latent_space,
+        encoder_sha256=model.encoder_sha256,
+        posterior=options.posterior,
+        seed=seed,
+        scaling_factor=model.config.scaling_factor,
+        num_frames=len(pts),
+        strategy=strategy.describe(),
+        source=video.base_name,
+        software=f"vae3d {__version__}",
+        height=video.info.height,
+        width=video.info.width,
+        rate=timing.rate,
+        time_base=timing.time_base,
+        color=asdict(video.info.color),
+        pix_fmt=video.info.pix_fmt,
+        sample_aspect_ratio=video.info.sample_aspect_ratio,
+    )
+    return EncodedClip(header, timing, running.seconds - reading.seconds, _notes(video))
+
+
+def _read_frames(
+    video: VideoReader, frames: FrameRange, stamps: "array[int]", progress: Progress
+) -> Iterator[NDArray[np.uint8]]:
+    estimate = video.info.estimated_num_frames
+    total = len(frames.within(estimate)) if estimate else None
+    for frame in islice(video, frames.start, frames.stop):
+        stamps.append(frame.pts)
+        yield frame.rgb
+        progress(len(stamps), total)
+
+
+def _encode_chunks(
+    strategy: Strategy, model: Model, chunks: Iterator[Tensor], options: EncodeOptions, seed: int | None
+) -> Iterator[Tensor]:
+    """What the file stores, `[C, T', h, w]` on the CPU: latents, or moments."""
+    generator = torch.Generator().manual_seed(seed) if options.posterior == "sample" and seed is not None else None
+    for moments in strategy.encode(model.network, chunks):
+        posterior = Posterior.from_moments(moments.cpu())
+        if options.posterior == "moments":
+            yield torch.cat((posterior.mean, posterior.logvar), dim=1)[0]
+        else:
+            yield (posterior.mode() if generator is None else posterior.sample(generator))[0]
+
+
+def _notes(video: VideoReader) -> tuple[str, ...]:
+    """What a user should know of this clip."""
+    if video.info.bit_depth > 8:
+        return (f"{video.name}: its {video.info.bit_depth}-bit values were read as 8 bits",)
+    return ()

@@ -1,0 +1,87 @@
+"""Rich: what people see. Results go to standard output, everything else to standard error."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Rich is imported where it is used: `--help` and errors need none of it.
+
+PROGRAM = "vae3d"
+
+
+def print_error(text: str) -> None:
+    """One line `vae3d: error: FILE: what is wrong; what to do`."""
+    _print_line(f"{PROGRAM}: error: {text}")
+
+
+def print_note(text: str) -> None:
+    """One line that a user should know, of a run that goes well."""
+    _print_line(f"{PROGRAM}: note: {text}")
+
+
+def print_detail(text: str) -> None:
+    """One line on a decision taken, for `-v`."""
+    _print_line(f"{PROGRAM}: {text}")
+
+
+def print_path(path: str) -> None:
+    """The path of a result, byte for byte, for the next program."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_json(text: str, *, to_stderr: bool) -> None:
+    """One JSON object on a line."""
+    print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = False) -> None:
+    """A table of names and values."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(_one_line(title)), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(Text(name, style="bold"), Text(_one_line(value), overflow="fold"))
+    Console(stderr=to_stderr, highlight=False).print(table)
+
+
+@contextmanager
+def progress_bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to tell of frames done, and of how many there are if that is known.
+
+    It draws a bar where standard error is a terminal and `show` allows.
+    """
+    if not show or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(_one_line(label), total=None, rate="")
+
+        def update(done: int, total: int | None) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+
+        yield update
+
+
+def _print_line(text: str) -> None:
+    print(_one_line(text), file=sys.stderr, flush=True)
+
+
+def _one_line(text: str) -> str:
+    """The text with line breaks and control characters escaped, as a file name may hold them."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,32 @@
+"""The one error family: every text is a single line that names what is wrong and what to do."""
+
+
+class Vae3dError(Exception):
+    """Something the user can act on; the command line prints it as one line and ends with status 1."""
+
+
+class UsageError(Vae3dError):
+    """The call itself is wrong, and no input could make it right; status 2, raised before any work."""
+
+
+class VideoError(Vae3dError):
+    """A video or image that cannot be read or written."""
+
+
+class LatentsError(Vae3dError):
+    """A latents file that cannot be read, or does not fit the model."""
+
+
+class WeightsError(Vae3dError):
+    """A model that cannot be found or loaded."""
+
+
+class OutputError(Vae3dError):
+    """An output that may not or cannot be written."""
+
+
+class Interrupted(Exception):  # noqa: N818 - it is not an error
+    """A signal arrived while a foreign library was calling us.
+
+    PyAV lets an `Exception` out of its callbacks and swallows a `KeyboardInterrupt`, so this stands in for it.
+    """

@@ -1,0 +1,130 @@
+"""Standard input and output as files for PyAV, safe with signals and with readers that go away.
+
+PyAV swallows a `KeyboardInterrupt` that is raised in a callback, and reports a second exception as a dropped one. So
+these turn it into `Interrupted`, fail once, and stay quiet afterwards.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vae3d_cli.errors import Interrupted
+
+STDIN, STDOUT = 0, 1
+_HEAD_BYTES = 1 << 16
+_COPY_BYTES = 1 << 20
+
+
+class PipeReader:
+    """A file descriptor to read from, with what was read of it before put back in front."""
+
+    name = "<stdin>"
+
+    def __init__(self, fd: int, head: bytes = b"") -> None:
+        self._fd = fd
+        self._head = head
+        self._failed = False
+
+    def readable(self) -> bool:
+        """Say that this can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that a pipe cannot go back."""
+        return False
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        if self._failed:
+            return b""
+        try:
+            if self._head:
+                data, self._head = self._head[:size], self._head[size:]
+                return data
+            return os.read(self._fd, size)
+        except KeyboardInterrupt as interrupt:
+            self._failed = True
+            raise Interrupted from interrupt
+        except OSError:
+            self._failed = True
+            raise
+
+
+class PipeWriter:
+    """A file descriptor to write to; every write is complete or an error."""
+
+    name = "<stdout>"
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._failed = False
+
+    def writable(self) -> bool:
+        """Say that this can be written."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say no, even of a redirected file: a muxer that seeks would patch the wrong place of `>> file`."""
+        return False
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`."""
+        if self._failed:
+            return len(data)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except KeyboardInterrupt as interrupt:
+            self._failed = True
+            raise Interrupted from interrupt
+        except OSError:
+            self._failed = True
+            raise
+        return len(data)
+
+
+@contextlib.contextmanager
+def open_stdin() -> Iterator["PipeReader | BinaryIO"]:
+    """Standard input as a file that PyAV can read any container from.
+
+    An mp4 whose index comes after its data cannot be read from a pipe and is copied to a temporary file first.
+    """
+    head = b""
+    while len(head) < _HEAD_BYTES and (data := os.read(STDIN, _HEAD_BYTES - len(head))):
+        head += data
+    reader = PipeReader(STDIN, head)
+    if not _index_comes_late(head):
+        yield reader
+        return
+    with tempfile.TemporaryFile(prefix="vae3d-") as spool:
+        shutil.copyfileobj(reader, spool, _COPY_BYTES)
+        spool.seek(0)
+        yield spool
+
+
+@contextlib.contextmanager
+def copy_stdin() -> Iterator[Path]:
+    """Standard input as a temporary file, for what must be read more than once or out of order."""
+    with tempfile.NamedTemporaryFile(prefix="vae3d-") as copy:
+        shutil.copyfileobj(PipeReader(STDIN), copy, _COPY_BYTES)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def _index_comes_late(head: bytes) -> bool:
+    """Whether this is the beginning of an ISO media file without its index (`moov`) in reach."""
+    position, boxes = 0, []
+    while position + 8 <= len(head):
+        size = int.from_bytes(head[position : position + 4], "big")
+        boxes.append(head[position + 4 : position + 8])
+        if size == 1:
+            size = int.from_bytes(head[position + 8 : position + 16], "big")
+        if size < 8:
+            break
+        position += size
+    return b"ftyp" in boxes[:1] and b"moov" not in boxes

@@ -1,0 +1,39 @@
+"""When the frames of a clip are shown."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A rate in frames per second and, where frames do not come at `n / rate`, their time stamps.
+
+    `pts` is I64 `[num_frames]` in units of `time_base` seconds, strictly increasing.
+    """
+
+    rate: Fraction
+    time_base: Fraction | None = None
+    pts: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, rate: Fraction, time_base: Fraction, pts: NDArray[np.int64]) -> "Timing":
+        """The timing of frames with these time stamps, which are dropped where the rate says the same.
+
+        A container that rounds to its ticks still counts as constant: the stamps may be off by less than one tick.
+        """
+        # The error of frame n is |pts - n / (rate * time_base)|; times the denominator it is all integers.
+        ticks_per_frame = 1 / (rate * time_base)
+        expected = np.arange(len(pts), dtype=object) * ticks_per_frame.numerator
+        errors = (pts - pts[:1]).astype(object) * ticks_per_frame.denominator - expected
+        if all(abs(error) < ticks_per_frame.denominator for error in errors):
+            return cls(rate)
+        return cls(rate, time_base, pts)
+
+    def stamps(self, num_frames: int) -> tuple[Fraction, NDArray[np.int64]]:
+        """Time base and the time stamps from 0 on of the clip's frames, for an encoder."""
+        if self.pts is None or self.time_base is None:
+            return 1 / self.rate, np.arange(num_frames, dtype=np.int64)
+        return self.time_base, self.pts - self.pts[0]
