@@ -211,7 +211,7 @@ def roundtrip(
 @app.command()
 @guarded
 def info(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Latents files, videos or images.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Latents files, videos or images.")],
     json: options.Json = False,
 ) -> None:
     """Say what a latents file holds, or what a video is and how it would be padded."""

@@ -31,8 +31,8 @@ class ComputeDtypeChoice(StrEnum):
     fp16 = "fp16"
 
 
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos or images; - is standard input.")]
-LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS...", help="Latents files; - is standard input.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos or images; - is standard input.")]
+LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS", help="Latents files; - is standard input.")]
 VideoOutput = Annotated[
     str | None,
     typer.Option(

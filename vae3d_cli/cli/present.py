@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vae3d_cli.cli.jobs import PIPE
 from vae3d_cli.cli.runner import Settings
-from vae3d_cli.console import print_detail, print_json, print_note, print_path, print_rows
+from vae3d_cli.console import print_detail, print_json, print_path, print_rows
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import DecodeResult, EncodeResult, LatentsDescription, RoundtripResult, Run, VideoDescription
@@ -16,12 +16,10 @@ Rows = list[tuple[str, str]]
 
 
 def present_model(model: "Model", settings: Settings) -> None:
-    """Say what is used, and what its latents are not."""
+    """Say what is used."""
     if settings.verbose:
         print_detail(f"model {model.name}, latent space {model.config.latent_space}, encoder {model.encoder_sha256}")
         print_detail(f"device {model.device}, {model.dtype_name}, loaded in {model.load_seconds:.2f} s")
-    if not settings.quiet:
-        print_note(f"{model.name} has a latent space of its own ({model.config.latent_space}), not HunyuanVideo's")
 
 
 def present_result(result: "EncodeResult | DecodeResult", settings: Settings) -> None:
@@ -51,14 +49,16 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
     if settings.json:
         print_json(json.dumps(facts), to_stderr=False)
     else:
-        print_rows(str(description.path), [(name.replace("_", " "), _text(value)) for name, value in facts.items()][1:])
+        rows = [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value is not None]
+        print_rows(str(description.path), rows[1:])
 
 
 def _present_run(result: "Run", settings: Settings) -> None:
     """What is worth saying of a run, beside its result."""
-    if not settings.quiet:
-        for note in result.notes:
-            print_note(note)
+    space = result.model.config.latent_space
+    settings.note(f"the latents are of {result.model.name}'s own latent space ({space}), not HunyuanVideo's")
+    for note in result.notes:
+        settings.note(note)
     if settings.verbose:
         print_detail(f"{result.input}: strategy {json.dumps(result.strategy)}, latents {list(result.latents_shape)}")
 
@@ -90,4 +90,4 @@ def _text(value: object) -> str:
         return ", ".join(f"{name} {part}" for name, part in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    return str(value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import typer
@@ -25,6 +25,13 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     progress: bool = True
+    _said: set[str] = field(default_factory=set)
+
+    def note(self, text: str) -> None:
+        """Print a note, once in a run, unless it is to be quiet."""
+        if not self.quiet and text not in self._said:
+            print_note(text)
+        self._said.add(text)
 
     @property
     def shows_progress(self) -> bool:
@@ -48,8 +55,8 @@ def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run:
         with failures.of(job):
             if not is_done(job, overwrite=settings.force, skip_existing=settings.skip_existing):
                 ready.append(job)
-            elif not settings.quiet:
-                print_note(f"{job.name}: skipped, its output exists")
+            else:
+                settings.note(f"{job.name}: skipped, its output exists")
     if ready:
         prepared = prepare()
         for job in ready:

@@ -106,7 +106,7 @@ class RoundtripResult(Run):
 
 
 def _summary(summary: MetricSummary, per_frame: bool) -> dict[str, object]:
-    values: "array[float]" = summary.per_frame
+    values: array[float] = summary.per_frame
     lists = {"per_frame": list(values)} if per_frame else {}
     return {"mean": summary.mean, "min": summary.min, "worst_frame": summary.worst_frame, **lists}
 

@@ -121,7 +121,7 @@ class LatentsReader:
             text = str(error)
             raise LatentsError(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
         except OSError as error:
-            raise LatentsError(f"{self.name}: {error.strerror or error}") from error
+            raise LatentsError(f"{self.name}: {error.strerror or error}; check the name of the latents file") from error
 
 
 def is_safetensors(path: Path) -> bool:

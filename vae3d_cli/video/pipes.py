@@ -117,12 +117,13 @@ def copy_stdin() -> Iterator[Path]:
 
 
 def _index_comes_late(head: bytes) -> bool:
-    """Whether this is the beginning of an ISO media file without its index (`moov`) in reach."""
-    position, boxes = 0, []
-    while position + 8 <= len(head):
+    """Whether this is the beginning of an ISO media file whose index (`moov`) is not known to precede its data."""
+    position = 0
+    boxes: list[bytes] = []
+    while position + 8 <= len(head) and boxes[-1:] != [b"mdat"]:
         size = int.from_bytes(head[position : position + 4], "big")
         boxes.append(head[position + 4 : position + 8])
-        if size == 1:
+        if size == 1:  # a 64-bit size follows
             size = int.from_bytes(head[position + 8 : position + 16], "big")
         if size < 8:
             break

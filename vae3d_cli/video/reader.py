@@ -24,6 +24,7 @@ STDIN_NAME = "<stdin>"
 _PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
 _TRUNCATED = re.compile(r"ended prematurely|partial file|truncat", re.IGNORECASE)
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+_NO_DECODER = "there is no decoder for its video codec, or it is encrypted; convert it to H.264 first"
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
 
 
@@ -81,7 +82,7 @@ class VideoReader:
                 self._decoded = self._decode()
                 first = next(self._decoded, None)
             if first is None:
-                raise VideoError(f"{self.name}: the video has no frames")
+                raise VideoError(f"{self.name}: the video has no frames; give another")
             self._first = first
             self.info = self._describe(first)
             self._stack = stack.pop_all()
@@ -115,7 +116,7 @@ class VideoReader:
         if self._path is None:
             source: object = stack.enter_context(open_stdin())
         else:
-            if re.match(r"[a-z][a-z0-9+.-]*://", self.name) and not self._path.exists():
+            if re.match(r"[a-z][a-z0-9+.-]*:/", self.name) and not self._path.exists():
                 raise VideoError(f"{self.name}: only local files are read; download it first")
             source = os.path.abspath(self._path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
         container = av.open(source, "r", options=options, metadata_errors="surrogateescape")
@@ -127,13 +128,13 @@ class VideoReader:
     def _choose_stream(self) -> av.VideoStream:
         streams = self._container.streams.video
         if not streams:
-            raise VideoError(f"{self.name}: there is no video stream in it")
+            raise VideoError(f"{self.name}: has no video stream; give a video or an image")
         pictures = [stream for stream in streams if int(stream.disposition) & _ATTACHED_PICTURE]
         videos = [stream for stream in streams if stream not in pictures]
         if not videos:
-            raise VideoError(f"{self.name}: there is no video stream in it, only cover art")
+            raise VideoError(f"{self.name}: has no video stream, only cover art; give a video or an image")
         if videos[0].codec_context is None:
-            raise VideoError(f"{self.name}: there is no decoder for its video codec, or it is encrypted")
+            raise VideoError(f"{self.name}: {_NO_DECODER}")
         return videos[0]
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -191,8 +192,9 @@ class VideoReader:
         except BrokenPipeError:
             raise
         except _READ_ERRORS as error:
-            reason = _reason(error)
-            raise VideoError(self._damage(reason) if self.num_read else f"{self.name}: {reason}") from error
+            if self.num_read and isinstance(error, av.error.InvalidDataError):
+                raise VideoError(self._damage("a packet cannot be decoded")) from error
+            raise VideoError(f"{self.name}: {_reason(error)}") from error
 
 
 def probe(path: Path) -> tuple[VideoInfo, int]:
@@ -215,12 +217,15 @@ def _named(name: str, text: str) -> str:
 def _reason(error: Exception) -> str:
     """What is wrong, without the names of C functions that PyAV's errors carry."""
     if isinstance(error, av.error.InvalidDataError):
-        return "not a readable video: it is damaged, cut short, or of an unknown format"
+        return "not a readable video (damaged, cut short, or of an unknown format); give a whole video or an image"
     if isinstance(error, av.error.DecoderNotFoundError):
-        return "there is no decoder for its video codec, or it is encrypted"
-    if isinstance(error, OSError | av.FFmpegError) and error.strerror:
-        return str(error.strerror)
-    return str(error) or type(error).__name__
+        return _NO_DECODER
+    if isinstance(error, FileNotFoundError):
+        return "No such file or directory; check the name"
+    if isinstance(error, IsADirectoryError):
+        return "Is a directory; give the videos in it"
+    reason = error.strerror if isinstance(error, OSError | av.FFmpegError) else None
+    return f"{reason or str(error) or type(error).__name__}; the video cannot be read"
 
 
 @contextlib.contextmanager
@@ -239,10 +244,13 @@ def _truncation_log() -> Iterator[list[str]]:
     logger, handler = logging.getLogger("libav"), Handler()
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
+    skipped = av.logging.get_skip_repeated()
+    av.logging.set_skip_repeated(False)  # two files may end with the same words
     av.logging.set_level(av.logging.ERROR)
     try:
         yield lines
     finally:
         av.logging.set_level(None)
+        av.logging.set_skip_repeated(skipped)
         logger.removeHandler(handler)
         logger.propagate = propagate

@@ -55,7 +55,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             config = _config(path, notes)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: {error.strerror or error}; the checkpoint cannot be read") from error
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a readable checkpoint ({error}); take a whole copy of it") from error
     return Checkpoint(config, weights, notes)

@@ -1,0 +1,53 @@
+"""What many tests need."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.clips import write_clip
+from vae3d_cli.config import TinyConfig
+from vae3d_cli.model.tiny import TinyVae
+from vae3d_cli.weights import Checkpoint, Model, load_model, write_checkpoint
+
+SMALL_CONFIG = TinyConfig(
+    latent_space="small/1", block_out_channels=(4, 6, 8), encoder_layers=(1, 1, 2), decoder_layers=(1, 1, 3)
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in ("VAE3D_MODEL", "VAE3D_DEVICE", "VAE3D_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose networks do something, unlike those of a model that is yet to be trained."""
+    torch.manual_seed(0)
+    weights = {
+        name: torch.randn_like(value) * (0.3 if value.ndim == 1 else value[0].numel() ** -0.5)
+        for name, value in TinyVae(SMALL_CONFIG).state_dict().items()
+    }
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    write_checkpoint(path, Checkpoint(SMALL_CONFIG, weights, {}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(small_checkpoint: Path) -> Model:
+    """The small model, loaded."""
+    return load_model(str(small_checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Model:
+    """The embedded model, loaded."""
+    return load_model("tiny", device="cpu")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A clip of 6 frames."""
+    return write_clip(tmp_path / "clip.mp4")

@@ -1,0 +1,111 @@
+"""Fitting the linear codec."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.clips import write_clip
+from tests.conftest import SMALL_CONFIG
+from vae3d_cli.errors import VideoError
+from vae3d_cli.model.cache import TemporalCache
+from vae3d_cli.model.posterior import Posterior
+from vae3d_cli.model.tiny import TinyVae
+from vae3d_cli.training.data import CLIP_SUFFIXES, find_files, read_pixels, scene_of
+from vae3d_cli.training.fit import fit
+from vae3d_cli.training.klt import SAMPLING_SHARE, BlockStatistics, blocks_of
+from vae3d_cli.weights import load_model
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("material")
+    for name, size in (("a_0", 64), ("b_0", 96)):
+        write_clip(folder / f"{name}.mp4", 9, size, 48)
+    write_clip(folder / "photo.png", 1, 64, 64, codec="png", pix_fmt="rgb24", container="rawvideo")
+    return folder
+
+
+def correlated(num_blocks: int, dimension: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(dimension, dimension, generator=generator) * torch.logspace(0, -2, dimension)[:, None]
+    return torch.randn(num_blocks, dimension, generator=generator) @ mixing + 0.5
+
+
+def test_latents_have_unit_variance_and_no_correlation() -> None:
+    blocks = correlated(5000, 24)
+    statistics = BlockStatistics(24)
+    for part in blocks.split(700):  # type: ignore[no-untyped-call]
+        statistics.add(part, len(part))
+    basis = statistics.basis(6)
+    latents = (blocks.double() - basis.mean) @ basis.encoder.T
+    covariance = latents.T @ latents / len(blocks)
+    assert torch.allclose(covariance, torch.eye(6, dtype=torch.float64), atol=1e-3)
+
+
+def test_the_codec_is_the_best_linear_one() -> None:
+    blocks = correlated(5000, 24)
+    statistics = BlockStatistics(24)
+    statistics.add(blocks, 1.0)
+    basis = statistics.basis(6)
+    centred = blocks.double() - blocks.double().mean(0)
+    decoded = centred @ basis.encoder.T @ basis.decoder.T
+    # Eckart-Young: no rank-6 approximation leaves less than the singular values beyond the sixth.
+    least = torch.linalg.svdvals(centred)[6:].square().sum()
+    assert float((centred - decoded).square().sum() / least) == pytest.approx(1, abs=1e-5)
+
+
+def test_sampling_adds_the_share_of_the_error_that_it_may() -> None:
+    blocks = correlated(20_000, 24).double()
+    statistics = BlockStatistics(24)
+    statistics.add(blocks, 1.0)
+    basis = statistics.basis(6)
+    mean = (blocks - basis.mean) @ basis.encoder.T
+    noise = torch.randn(mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def error(latents: torch.Tensor) -> float:
+        return float((latents @ basis.decoder.T + basis.mean - blocks).square().mean())
+
+    sampled = error(mean + noise * torch.exp(0.5 * basis.logvar))
+    assert sampled / error(mean) == pytest.approx(1 + SAMPLING_SHARE, abs=0.01)
+
+
+def test_a_fitted_network_is_the_linear_codec_and_its_posterior_the_fitted_one(material: Path) -> None:
+    clips = find_files(material, CLIP_SUFFIXES)
+    checkpoint = fit(clips, [material / "photo.png"], SMALL_CONFIG, seed=0)
+    network = TinyVae(SMALL_CONFIG)
+    network.load_state_dict({name: weight.float() for name, weight in checkpoint.weights.items()})
+    pixels = read_pixels(clips[0])
+    with torch.no_grad():
+        posterior = Posterior.from_moments(network.encode(pixels, TemporalCache()))
+        decoded = network.decode(posterior.mode(), TemporalCache())
+    assert float((decoded - pixels).square().mean()) < 0.1 * float(pixels.var())
+    assert torch.equal(posterior.logvar[:, :, 1].amin((2, 3)), posterior.logvar[:, :, 1].amax((2, 3)))
+    group = blocks_of(pixels[:, :, 1:5], SMALL_CONFIG)
+    weight, bias = (checkpoint.weights[f"encoder.linear.rest.{name}"].float() for name in ("weight", "bias"))
+    by_hand = group @ weight[:, :, 0, 0].T + bias
+    assert torch.allclose(posterior.mean[0, :, 1].flatten(1).T, by_hand[:, :16], atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_checkpoint(material: Path) -> None:
+    clips = find_files(material, CLIP_SUFFIXES)
+    a, b = (fit(clips, [material / "photo.png"], SMALL_CONFIG, seed=5) for _ in range(2))
+    assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+def test_the_command_writes_a_checkpoint_that_loads(material: Path, tmp_path: Path) -> None:
+    output = tmp_path / "fitted.safetensors"
+    command = [sys.executable, "-m", "vae3d_cli.training.fit", str(material), str(material), "-o", str(output)]
+    subprocess.run(command, check=True)
+    assert load_model(str(output), device="cpu").name == "fitted.safetensors"
+
+
+def test_scenes_kept_for_validation_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("bikes_2.mp4", "street_1.mp4"):
+        (tmp_path / name).touch()
+    assert [scene_of(path) for path in find_files(tmp_path, CLIP_SUFFIXES)] == ["street"]
+    (tmp_path / "street_1.mp4").unlink()
+    with pytest.raises(VideoError, match="no files"):
+        find_files(tmp_path, CLIP_SUFFIXES)
