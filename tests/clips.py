@@ -1,6 +1,6 @@
 """Clips made in code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,14 +14,16 @@ NTSC = Fraction(30000, 1001)
 
 def moving_frames(num_frames: int, width: int, height: int, seed: int = 0) -> list[NDArray[np.uint8]]:
     """Smooth colours that drift, `[3, H, W]` each."""
+    return list(_moving_frames(num_frames, width, height, seed))
+
+
+def _moving_frames(num_frames: int, width: int, height: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     phase, speed = rng.uniform(0, 6, (3, 2)), rng.uniform(0.1, 0.3, (3, 2))
-    frames = []
     for n in range(num_frames):
         waves = [np.sin(x / 9 + phase[c, 0] + n * speed[c, 0]) * np.cos(y / 7 + phase[c, 1]) for c in range(3)]
-        frames.append((128 + 60 * np.stack(waves)).round().astype(np.uint8))
-    return frames
+        yield (128 + 60 * np.stack(waves)).round().astype(np.uint8)
 
 
 def write_clip(
@@ -42,7 +44,7 @@ def write_clip(
     """A clip of moving colours, or of `frames`; `stamps` are a time base and a time stamp for each frame."""
     made = (
         av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
-        for rgb in moving_frames(num_frames, width, height)
+        for rgb in _moving_frames(num_frames, width, height, seed=0)
     )
     base, pts = stamps or (1 / rate, list(range(num_frames)))
     with av.open(str(path), "w", format=container, container_options=container_options or {}) as output:

@@ -265,8 +265,9 @@ def test_any_file_name_works(clip: Path, monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.chdir(clip.parent)
     shutil.copy(clip, name)
     result = run_bytes("encode", "-q", "--", name)
-    stem = os.fsencode(Path(name).stem)
-    assert (result.returncode, result.stdout, result.stderr) == (0, stem + b".safetensors\n", b"")
+    # A leading dash would be an option to the next program.
+    expected = ("./" if name.startswith("-") else "") + Path(name).stem + ".safetensors\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, os.fsencode(expected), b"")
     missing = run_bytes("encode", "-q", "--", "no-" + name)
     assert missing.stderr.count(b"\n") == 1
 
@@ -313,3 +314,78 @@ def test_frames_are_parsed(text: str | None, expected: FrameRange) -> None:
 def test_wrong_frames_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--frames"):
         parse_frames(text)
+
+
+def test_a_spool_that_fails_is_one_line_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [write_clip(tmp_path / f"{name}.mp4", 2) for name in "abc"]
+    from vae3d_cli.latents import LatentsSpool
+
+    append = LatentsSpool.append
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(LatentsSpool, "append", append)
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(LatentsSpool, "append", fail_once)
+    result = run("encode", *clips, "-q", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 2
+    first, summary = result.stderr.splitlines()
+    assert first.endswith("a.safetensors: No space left on device; nothing was written")
+    assert "1 of 3 inputs failed" in summary
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status"), [("2>&-", 0), (">&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)], ids=lambda value: str(value)
+)
+def test_closed_standard_streams_do_no_harm(clip: Path, redirection: str, status: int) -> None:
+    command = f'"{sys.executable}" -m vae3d_cli encode "{clip}" -o "{clip.parent}/out.safetensors" {redirection}'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
+    assert result.returncode == status
+    assert b"bug" not in result.stderr
+    assert (clip.parent / "out.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["encode", "."], 2),
+        (["encode", "/"], 2),
+        (["encode", ""], 2),
+        (["encode", "CLIP", "-o", "x" * 300], 1),
+        (["encode", "CLIP", "-o", "loop"], 1),
+        (["encode", "x" * 300 + ".mp4"], 1),
+        (["encode", "CLIP", "--frames", "0:99999999999999999999"], 2),
+        (["encode", "missing.mp4", "--device", "gpu"], 2),
+        (["roundtrip", "CLIP", "-o", "-", "--latents", "-"], 2),
+        (["roundtrip", "CLIP", "--fail-under", "psnr=nan"], 2),
+        (["roundtrip", "CLIP", "-o", "out.png"], 1),
+        (["encode", "nowhere/a.mp4", "nowhere/b.mp4"], 1),
+        (["encode", "missing.mp4", "gone.mp4", "-o", "new"], 1),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else str(value),
+)
+def test_odd_calls_are_errors_and_no_bugs(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    Path("loop").symlink_to("loop")
+    before = sorted(clip.parent.iterdir())
+    result = run(*(clip.name if argument == "CLIP" else argument for argument in arguments))
+    assert result.exit_code == status
+    assert "vae3d: error: " in result.stderr
+    assert "bug" not in result.stderr
+    assert sorted(clip.parent.iterdir()) == before
+
+
+def test_skipping_does_not_take_a_folder_for_an_output(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert_failed(run("encode", clip, "-o", tmp_path / "out", "--skip-existing"), 1, "is a directory")
+
+
+def test_info_reads_standard_input_and_fifos(clip: Path) -> None:
+    described = run_bytes("info", "-", "--json", stdin=clip.read_bytes())
+    assert json.loads(described.stdout)["num_frames"] == 6
+    command = f'"{sys.executable}" -m vae3d_cli roundtrip <(cat "{clip}") --json -q'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60)
+    assert json.loads(result.stdout)["num_frames"] == 6

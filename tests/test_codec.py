@@ -12,13 +12,14 @@ from vae3d_cli.codec import DecodeOptions, EncodeOptions, decode_video, describe
 from vae3d_cli.codec.decode import decode_clip
 from vae3d_cli.codec.pixels import pixel_chunks, to_frames, to_pixels
 from vae3d_cli.codec.timer import Stopwatch
-from vae3d_cli.errors import LatentsError, UsageError, VideoError
+from vae3d_cli.errors import LatentsError, OutputError, UsageError, VideoError
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsReader
 from vae3d_cli.model.cache import TemporalCache
-from vae3d_cli.weights import Model
+from vae3d_cli.weights import Model, load_model
 
 CPU = torch.device("cpu")
+GOLDEN_PSNR, GOLDEN_SSIM = 26.638, 0.8290
 
 
 def test_pixels_are_minus_one_to_one_and_padded_with_the_edges(small: Model) -> None:
@@ -52,18 +53,14 @@ def test_stream_and_whole_give_the_same_bits(tmp_path: Path, small: Model) -> No
     ]
     assert latents[0].shape == (16, 5, 3, 4)
     assert torch.equal(*latents)
-    frames = []
-    for name in ("stream", "whole"):
-        decode_video(
-            tmp_path / "stream.safetensors",
-            tmp_path / f"{name}.mkv",
-            options=DecodeOptions(strategy=name),
-            load=lambda _: small,
-            model="small",
-        )
-        frames.append(read_back(tmp_path / f"{name}.mkv")[0])
-    assert len(frames[0]) == 14
-    assert all(np.array_equal(a, b) for a, b in zip(*frames, strict=True))
+    # Before the video codec: x264's fastest code does not give the same bytes in every run.
+    with LatentsReader(tmp_path / "stream.safetensors") as reader:
+        frames = [
+            torch.stack(list(decode_clip(reader, reader.header, small, range(14), name, Stopwatch())))
+            for name in ("stream", "whole")
+        ]
+    assert frames[0].shape == (14, 3, 24, 32)
+    assert torch.equal(*frames)
 
 
 def test_two_runs_give_the_same_bytes(tmp_path: Path, clip: Path, small: Model) -> None:
@@ -91,8 +88,8 @@ def test_a_seed_is_drawn_and_recorded(tmp_path: Path, clip: Path, small: Model) 
     results = [
         encode_video(clip, tmp_path / name, small, EncodeOptions(posterior="sample")) for name in ("first", "second")
     ]
-    assert results[0].seed != results[1].seed
-    again = encode(clip, tmp_path / "again", small, posterior="sample", seed=results[0].seed)["latents"]
+    assert results[0].header.seed != results[1].header.seed
+    again = encode(clip, tmp_path / "again", small, posterior="sample", seed=results[0].header.seed)["latents"]
     assert torch.equal(again, load_file(tmp_path / "first")["latents"])
 
 
@@ -101,7 +98,7 @@ def test_a_clip_comes_back_with_its_frames_size_and_rate(tmp_path: Path, tiny: M
     clip = write_clip(tmp_path / "clip.mp4", 83, 270, 182)
     encode(clip, tmp_path / "clip.safetensors", tiny, posterior=posterior)
     result = decode_video(tmp_path / "clip.safetensors", tmp_path / "out.mp4", load=lambda _: tiny)
-    assert (result.num_frames, result.width, result.height, result.rate) == (83, 270, 182, NTSC)
+    assert (result.num_frames, result.header.width, result.header.height) == (83, 270, 182)
     frames, times = read_back(tmp_path / "out.mp4")
     assert [frame.shape for frame in frames] == [(182, 270, 3)] * 83
     assert times == [n / NTSC for n in range(83)]
@@ -124,9 +121,43 @@ def test_a_still_image_comes_back_as_one(tmp_path: Path, tiny: Model) -> None:
     assert [frame.shape for frame in read_back(tmp_path / "out.png")[0]] == [(40, 50, 3)]
 
 
+def test_an_image_goes_there_and_back_as_an_image(tmp_path: Path, tiny: Model) -> None:
+    image = write_clip(tmp_path / "a.png", 1, 50, 40, codec="png", pix_fmt="rgb24", container="rawvideo")
+    roundtrip_video(image, tiny, outputs={"recon": tmp_path / "out.png"})
+    assert [frame.shape for frame in read_back(tmp_path / "out.png")[0]] == [(40, 50, 3)]
+
+
+def test_nothing_is_left_when_one_output_of_two_fails(tmp_path: Path, clip: Path, tiny: Model) -> None:
+    with pytest.raises(OutputError, match="/dev/full: No space left"):
+        roundtrip_video(clip, tiny, outputs={"recon": tmp_path / "out.mp4", "latents": Path("/dev/full")})
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_the_sample_clip_has_the_quality_of_the_linear_codec(tiny: Model) -> None:
+    """A golden figure: renew it together with the embedded weights."""
+    clip = Path(__file__).parent.parent / "examples" / "cups.mp4"
+    result = roundtrip_video(clip, tiny, EncodeOptions(frames=FrameRange(0, 9)))
+    assert result.fidelity.psnr.mean == pytest.approx(GOLDEN_PSNR, abs=0.01)
+    assert result.fidelity.ssim is not None
+    assert result.fidelity.ssim.mean == pytest.approx(GOLDEN_SSIM, abs=0.001)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_less_precision_is_close_and_recorded(
+    tmp_path: Path, clip: Path, small: Model, small_checkpoint: Path, dtype: str
+) -> None:
+    full = encode(clip, tmp_path / "full", small)["latents"]
+    less = load_model(str(small_checkpoint), device="cpu", dtype=dtype)
+    result = encode_video(clip, tmp_path / "less", less)
+    latents = load_file(tmp_path / "less")["latents"]
+    assert result.to_json()["dtype"] == dtype
+    assert latents.dtype == less.dtype
+    assert float((latents.float() - full).norm() / full.norm()) < 0.02
+
+
 def test_a_clip_does_not_fit_into_an_image(tmp_path: Path, clip: Path, small: Model) -> None:
     encode(clip, tmp_path / "a.safetensors", small)
-    with pytest.raises(LatentsError, match="an image holds one frame and the clip has 6"):
+    with pytest.raises(VideoError, match="an image holds one frame and the clip has 6"):
         decode_video(tmp_path / "a.safetensors", tmp_path / "out.png", "small", load=lambda _: small)
     assert not (tmp_path / "out.png").exists()
 
@@ -159,7 +190,10 @@ def test_roundtrip_measures_what_encode_and_decode_do(tmp_path: Path, clip: Path
     encode(clip, tmp_path / "encoded.safetensors", tiny)
     decode_video(tmp_path / "encoded.safetensors", tmp_path / "decoded.mp4", load=lambda _: tiny)
     assert outputs["latents"].read_bytes() == (tmp_path / "encoded.safetensors").read_bytes()
-    assert outputs["recon"].read_bytes() == (tmp_path / "decoded.mp4").read_bytes()
+    for recon, decoded in zip(
+        *(read_back(path)[0] for path in (outputs["recon"], tmp_path / "decoded.mp4")), strict=True
+    ):
+        assert np.abs(recon.astype(int) - decoded).mean() < 1  # x264 is not the same in every run
     report = result.to_json(per_frame=True)
     assert len(report["metrics"]["psnr"]["per_frame"]) == result.num_frames == 6  # type: ignore[index]
     assert report["outputs"]["recon"] == str(outputs["recon"])  # type: ignore[index]
@@ -194,7 +228,7 @@ def test_latents_of_another_space_are_refused_unless_asked_for(
     assert len(read_back(tmp_path / "out.mp4")[0]) == 6
 
 
-def test_lower_precision_is_close_and_recorded(tmp_path: Path, clip: Path, small: Model) -> None:
+def test_latents_are_stored_in_the_type_asked_for(tmp_path: Path, clip: Path, small: Model) -> None:
     full = encode(clip, tmp_path / "a", small)["latents"]
     half = encode(clip, tmp_path / "b", small, latents_dtype=torch.float16)["latents"]
     assert half.dtype == torch.float16

@@ -118,6 +118,11 @@ def test_a_spool_is_read_like_a_file() -> None:
         assert spool.shape == (16, 4, 3, 4)
 
 
+def test_latents_that_overflow_their_type_are_refused_where_they_are_made() -> None:
+    with LatentsSpool(None, torch.float16) as spool, pytest.raises(LatentsError, match="not finite as F16"):
+        spool.append(torch.full((16, 1, 3, 4), 1e6))
+
+
 def open_bytes(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(data)
@@ -139,7 +144,7 @@ GOOD = file_bytes(random_latents())
         (struct.pack("<Q", 2**63) + b"{", "not a vae3d latents file"),
         (struct.pack("<Q", 90_000_000) + b"{", "not a vae3d latents file"),
         (save({"latents": torch.zeros(16, 1, 1, 1)}), "its metadata has no 'format'"),
-        (file_bytes(torch.full((16, 3, 3, 4), float("nan"))), "not finite"),
+        (save({"latents": torch.full((16, 3, 3, 4), float("nan"))}, HEADER.to_metadata()), "not finite"),
     ],
 )
 def test_what_is_no_latents_file_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
@@ -153,6 +158,7 @@ def test_what_is_no_latents_file_is_refused(tmp_path: Path, data: bytes, reason:
         ("format", "vae3d.latents/2"),
         ("rate", "abc"),
         ("rate", "1/0"),
+        ("rate", "4294967296/1"),
         ("time_base", "0/0"),
         ("num_frames", "-5"),
         ("num_frames", "1000000000000"),

@@ -92,4 +92,4 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         process = start("encode", clip, "-o", "-", stdout=full)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors == b"vae3d: error: <stdout>: No space left on device\n"
+    assert errors == b"vae3d: error: <stdout>: No space left on device; nothing was written\n"

@@ -16,7 +16,7 @@ from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.training.data import CLIP_SUFFIXES, find_files, read_pixels, scene_of
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.klt import SAMPLING_SHARE, BlockStatistics, blocks_of
-from vae3d_cli.weights import load_model
+from vae3d_cli.weights import load_model, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +98,21 @@ def test_the_same_seed_gives_the_same_checkpoint(material: Path) -> None:
 def test_the_command_writes_a_checkpoint_that_loads(material: Path, tmp_path: Path) -> None:
     output = tmp_path / "fitted.safetensors"
     command = [sys.executable, "-m", "vae3d_cli.training.fit", str(material), str(material), "-o", str(output)]
-    subprocess.run(command, check=True)
-    assert load_model(str(output), device="cpu").name == "fitted.safetensors"
+    subprocess.run([*command, "--latent-space", "mine/1", "--hold-out", "a"], check=True)
+    assert load_model(str(output), device="cpu").config.latent_space == "mine/1"
+    assert read_checkpoint(output).notes["held_out_scenes"] == "a"
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
 
 
-def test_scenes_kept_for_validation_are_not_trained_on(tmp_path: Path) -> None:
+def test_held_out_scenes_are_not_trained_on(tmp_path: Path) -> None:
     for name in ("bikes_2.mp4", "street_1.mp4"):
         (tmp_path / name).touch()
-    assert [scene_of(path) for path in find_files(tmp_path, CLIP_SUFFIXES)] == ["street"]
-    (tmp_path / "street_1.mp4").unlink()
+    assert [scene_of(path) for path in find_files(tmp_path, CLIP_SUFFIXES, {"bikes"})] == ["street"]
     with pytest.raises(VideoError, match="no files"):
-        find_files(tmp_path, CLIP_SUFFIXES)
+        find_files(tmp_path, CLIP_SUFFIXES, {"bikes", "street"})
+
+
+def test_a_clip_without_a_group_is_named(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "short.mp4", 4)
+    with pytest.raises(VideoError, match=r"short\.mp4: has 4 frames, and a clip needs 5"):
+        fit([clip], [], SMALL_CONFIG, seed=0)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.clips import NTSC, moving_frames, read_back, write_clip
 from vae3d_cli.errors import UsageError, VideoError
-from vae3d_cli.video import ColorTags, Timing, VideoReader, VideoWriter, check_suffix, png_bytes, probe
+from vae3d_cli.video import ColorTags, PngWriter, Timing, VideoReader, VideoWriter, check_suffix
 from vae3d_cli.video.pipes import PipeReader, PipeWriter
 
 
@@ -40,7 +40,8 @@ def test_a_clip_is_read_frame_by_frame(tmp_path: Path) -> None:
         stamps = [frame.pts for frame in video]
     assert (info.width, info.height, info.rate, info.estimated_num_frames) == (270, 182, NTSC, 83)
     assert [pts * info.time_base for pts in stamps] == [n / NTSC for n in range(83)]
-    assert probe(path)[1] == 83
+    with VideoReader(path) as video:
+        assert video.count_frames() == 83
 
 
 def test_lossless_rgb_is_read_bit_for_bit(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_an_rgb_source_is_written_as_bt709(tmp_path: Path) -> None:
 
 def test_a_png_holds_the_frame_bit_for_bit(tmp_path: Path) -> None:
     rgb = moving_frames(1, 17, 33)[0]
-    (tmp_path / "a.png").write_bytes(png_bytes(rgb))
+    PngWriter(tmp_path / "a.png").write(rgb)
     assert np.array_equal(frames_of(tmp_path / "a.png")[0], rgb)
 
 

@@ -72,21 +72,30 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, small_checkpoint: Path
 
 
 @pytest.mark.parametrize(
-    "config", ["not json", "[]", '{"architecture": "tiny", "depth": 3}', '{"architecture": "other"}', "{}"]
+    "config",
+    [
+        "not json",
+        "[]",
+        '{"architecture": "tiny", "depth": 3}',
+        '{"architecture": "other"}',
+        "{}",
+        '{"architecture": "tiny", "block_out_channels": [1]}',
+    ],
 )
 def test_a_config_that_is_not_known_is_refused(tmp_path: Path, config: str) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.zeros(1)}, path, {"format": "vae3d.checkpoint/1", "config": config})
     with pytest.raises(WeightsError, match=str(path)):
-        read_checkpoint(path)
+        load_model(str(path), device="cpu")
 
 
-def test_a_file_wins_over_the_name_of_a_model(
+def test_a_file_that_is_called_tiny_takes_a_path(
     tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_bytes(small_checkpoint.read_bytes())
-    assert load_model("tiny", device="cpu").config == SMALL_CONFIG
+    assert load_model("tiny", device="cpu").config.latent_space == "tiny/1"
+    assert load_model("./tiny", device="cpu").config == SMALL_CONFIG
 
 
 def test_devices_and_dtypes_are_checked() -> None:

@@ -9,6 +9,10 @@ class UsageError(Vae3dError):
     """The call itself is wrong, and no input could make it right; status 2, raised before any work."""
 
 
+class InputError(Vae3dError):
+    """An input that is not there, or that cannot be copied."""
+
+
 class VideoError(Vae3dError):
     """A video or image that cannot be read or written."""
 

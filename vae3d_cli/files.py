@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Outputs that appear whole or not at all, and copies of inputs that can be read only once."""
 
 import contextlib
 import os
@@ -7,26 +7,48 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vae3d_cli.errors import OutputError
+from vae3d_cli.errors import InputError, OutputError
+
+STDIN_NAME = "<stdin>"
+STDIN_FD, STDOUT_FD = 0, 1
+_COPY_BYTES = 1 << 20
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """See that `path` can be written, before any work is done.
+def check_input(path: Path | None) -> None:
+    """See that `path` is there, before a model is loaded for it; standard input (`None`) always is.
+
+    Raises:
+        InputError: It is not.
+    """
+    try:
+        if path is not None:
+            path.stat()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}; check the name") from error
+
+
+def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> None:
+    """See that `path` can be written, before any work is done; its folder may be made later.
 
     Raises:
         OutputError: It exists and may not be overwritten, is a folder, or its folder is missing or read-only.
     """
-    folder = path.resolve().parent
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory; name a file")
-    if not folder.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
-    if _is_special(path):
-        return
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; overwrite it with --force, or name another file with -o")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path}: permission denied; the folder {path.parent} cannot be written to")
+    try:
+        folder = path.resolve().parent
+        if makes_folder and not folder.exists():
+            folder = folder.parent
+        if path.is_dir():
+            raise OutputError(f"{path}: is a directory; name a file")
+        if not folder.is_dir():
+            raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
+        if _is_special(path):
+            return
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; overwrite it with --force, or name another file with -o")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"{path}: permission denied; the folder {path.parent} cannot be written to")
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be searched, a loop of links
+        raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; name another output") from error
 
 
 def spool_folder(output: Path | None) -> Path | None:
@@ -72,9 +94,37 @@ def _replacement(target: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(target)
-        _sync(target.parent)
+        with contextlib.suppress(OSError):  # the output is there; some file systems cannot sync a folder
+            _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_read_once(path: Path | None) -> bool:
+    """Whether this is standard input (`None`) or a FIFO, such as `<(command)`: what is read of it is gone."""
+    return path is None or path.is_fifo()
+
+
+@contextlib.contextmanager
+def copy_of_pipe(path: Path | None, head: bytes = b"") -> Iterator[Path]:
+    """A FIFO or standard input (`None`) as a temporary file, with `head` put back in front.
+
+    Raises:
+        InputError: It cannot be read, or there is no room for it.
+    """
+    with tempfile.NamedTemporaryFile(prefix="vae3d-") as copy, contextlib.ExitStack() as stack:
+        try:
+            pipe = STDIN_FD if path is None else stack.enter_context(path.open("rb")).fileno()
+            copy.write(head)
+            while data := os.read(pipe, _COPY_BYTES):
+                copy.write(data)
+            copy.flush()
+        except OSError as error:
+            raise InputError(
+                f"{path or STDIN_NAME}: {error.strerror} while it was copied to {tempfile.gettempdir()}; set TMPDIR "
+                "to a folder with more space"
+            ) from error
+        yield Path(copy.name)
 
 
 def _is_special(path: Path) -> bool:

@@ -84,7 +84,7 @@ def encode(
     )
     target = Target("-o", output, lambda source: f"{source.stem}.safetensors", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
-    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy)
+    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy, device)
     from vae3d_cli.codec import encode_video
 
     def run(job: Job, loaded: "Model") -> None:
@@ -126,7 +126,9 @@ def decode(
     target = Target("-o", output, lambda source: f"{source.stem}.decoded.mp4", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     from vae3d_cli.codec import DecodeOptions, decode_video
+    from vae3d_cli.weights import check_device
 
+    check_device(device)
     _check_videos(jobs, "output")
     decode_options = DecodeOptions(frames=parse_frames(frames), strategy=_strategy(strategy), any_model=any_model)
 
@@ -188,7 +190,7 @@ def roundtrip(
     }
     jobs = plan_jobs(inputs, targets)
     gates = parse_gates(fail_under or [])
-    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy)
+    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy, device)
     from vae3d_cli.codec import roundtrip_video
 
     _check_videos(jobs, "recon")
@@ -211,7 +213,9 @@ def roundtrip(
 @app.command()
 @guarded
 def info(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Latents files, videos or images.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Latents files, videos or images; - is standard input.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Say what a latents file holds, or what a video is and how it would be padded."""
@@ -220,8 +224,6 @@ def info(
 
     jobs, failures = plan_jobs(files, {}), Failures()
     for job in jobs:
-        if job.source is None:
-            raise UsageError("-: info looks at files; name one")
         with failures.of(job):
             present.present_info(describe(job.source), settings)
     failures.conclude(len(jobs))
@@ -233,13 +235,15 @@ def _encode_options(
     frames: str | None,
     latents_dtype: options.DtypeChoice | None,
     strategy: str,
+    device: str,
 ) -> "EncodeOptions":
     if seed is not None and posterior is not options.PosteriorChoice.sample:
         raise UsageError("--seed: only --posterior sample draws anything")
     frame_range = parse_frames(frames)
     from vae3d_cli.codec import EncodeOptions
-    from vae3d_cli.weights import DTYPES
+    from vae3d_cli.weights import DTYPES, check_device
 
+    check_device(device)
     return EncodeOptions(
         posterior=posterior.value,
         seed=seed,

@@ -1,6 +1,7 @@
 """How a command ends: by an exit status, or by the signal that stopped it."""
 
 import functools
+import io
 import os
 import signal
 import sys
@@ -32,11 +33,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        # What is no UTF-8 in a file name must not fail where it is printed.
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
         try:
+            _open_standard_streams()
             with _signals():
                 command(*args, **kwargs)
         except (KeyboardInterrupt, Interrupted):
@@ -53,6 +51,23 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(FAILED) from None
 
     return run
+
+
+def _open_standard_streams() -> None:
+    """Have all three, so that no file of ours takes the place of one that the caller closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, for the whole process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    # What is no UTF-8 in a file name must not fail where it is printed.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def report(error: Exception) -> None:

@@ -1,5 +1,6 @@
 """What is read and where it goes, decided before any work."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae3d_cli.errors import OutputError, UsageError
-from vae3d_cli.files import check_output, same_file
+from vae3d_cli.files import check_input, check_output, same_file
 from vae3d_cli.geometry import FrameRange
 
 PIPE = "-"
@@ -15,15 +16,15 @@ PIPE = "-"
 
 @dataclass(frozen=True)
 class Job:
-    """One input and its outputs by name; `None` is standard input or output."""
+    """One input (`name` is what the user gave) and its outputs by name; `None` is standard input or output.
 
+    `shares_folders` says that the outputs lie in folders for several inputs, which are made if need be.
+    """
+
+    name: str
     source: Path | None
     outputs: dict[str, Path | None]
-
-    @property
-    def name(self) -> str:
-        """The input as the user gave it."""
-        return PIPE if self.source is None else str(self.source)
+    shares_folders: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,13 @@ def plan_jobs(inputs: list[str], targets: dict[str, Target]) -> list[Job]:
     jobs = []
     for text in inputs:
         source = None if text == PIPE else Path(text)
+        if source is not None and not source.name:
+            raise UsageError(f"{text!r}: names no file")
         outputs = {name: path for name, target in targets.items() for path in _place(source, target, len(inputs))}
-        jobs.append(Job(source, outputs))
+        if list(outputs.values()).count(None) > 1:
+            raise UsageError("standard output takes one output; give the other a file")
+        shares_folders = len(inputs) > 1 and any(target.given for target in targets.values())
+        jobs.append(Job(text, source, outputs, shares_folders))
     counts = Counter(path for job in jobs for path in job.outputs.values() if path is not None)
     for path, count in counts.items():
         if count > 1:
@@ -80,15 +86,15 @@ def _place(source: Path | None, target: Target, num_inputs: int) -> list[Path | 
     return [Path(given) / target.name_after(source)]
 
 
-def make_folders(jobs: list[Job]) -> None:
-    """Make the folder that several inputs share; that of a single output must be there.
+def make_folders(job: Job) -> None:
+    """Make the folders that the outputs of several inputs share; that of a single output must be there.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: One cannot be made.
     """
-    if len(jobs) < 2:
+    if not job.shares_folders:
         return
-    for folder in {path.parent for job in jobs for path in job.outputs.values() if path is not None}:
+    for folder in {path.parent for path in job.outputs.values() if path is not None}:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -99,15 +105,22 @@ def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
     """Whether all outputs are there and may be skipped.
 
     Raises:
+        InputError: The input is not there.
         OutputError: An output cannot be written, or may not be overwritten.
     """
+    check_input(job.source)
     outputs = [path for path in job.outputs.values() if path is not None]
-    if skip_existing and outputs and all(path.exists() for path in outputs):
-        return True
+    for path in outputs:
+        check_output(path, overwrite=overwrite or skip_existing, makes_folder=job.shares_folders)
+    if skip_existing and outputs:
+        existing = [path for path in outputs if path.exists()]
+        if len(existing) == len(outputs):
+            return True
+        if existing and not overwrite:
+            raise OutputError(f"{existing[0]}: exists already, and another output does not; overwrite it with --force")
     for path in outputs:
         if job.source is not None and same_file(job.source, path):
             raise OutputError(f"{path}: is the input itself; name another output")
-        check_output(path, overwrite=overwrite)
     return False
 
 
@@ -121,7 +134,7 @@ def parse_frames(text: str | None) -> FrameRange:
         return FrameRange()
     first, colon, last = text.partition(":")
     bounds = (first, last) if colon else ("0", first)
-    if not all(bound.isascii() and bound.isdigit() for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
+    if not all(re.fullmatch("[0-9]{1,15}", bound) for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
         raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
     return FrameRange(int(bounds[0]), int(bounds[1]))
 
@@ -138,10 +151,9 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
     gates = {}
     for text in texts:
         name, _, value = text.partition("=")
-        try:
-            gates[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30") from None
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?|-?\.[0-9]+", value):
+            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30")
+        gates[name] = float(value)
         if name not in GATES:
             raise UsageError(f"--fail-under {text}: there is no metric {name}; use {', '.join(GATES)}")
     return gates

@@ -50,7 +50,7 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
         print_json(json.dumps(facts), to_stderr=False)
     else:
         rows = [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value is not None]
-        print_rows(str(description.path), rows[1:])
+        print_rows(description.name, rows[1:])
 
 
 def _present_run(result: "Run", settings: Settings) -> None:
@@ -65,12 +65,13 @@ def _present_run(result: "Run", settings: Settings) -> None:
 
 def _roundtrip_rows(result: "RoundtripResult") -> Rows:
     psnr, ssim, seconds = result.fidelity.psnr, result.fidelity.ssim, result.seconds
-    values = 3 * result.num_frames * result.height * result.width
+    header = result.header
+    values = 3 * result.num_frames * header.height * header.width
     latents = math.prod(result.latents_shape)
     return [
         ("PSNR", f"{psnr.mean:.2f} dB, worst {psnr.min:.2f} at frame {psnr.worst_frame}"),
         ("SSIM", f"{ssim.mean:.4f}, worst {ssim.min:.4f} at frame {ssim.worst_frame}" if ssim else "too small"),
-        ("clip", f"{result.num_frames} frames, {result.width}x{result.height}, {float(result.rate):.3f} per second"),
+        ("clip", f"{result.num_frames} frames, {header.width}x{header.height}, {float(header.rate):.3f} per second"),
         ("latents", f"{'x'.join(map(str, result.latents_shape))}, {values / latents:.1f} times fewer values"),
         (
             "time",

@@ -10,12 +10,12 @@ import typer
 from vae3d_cli.cli.guard import FAILED, report
 from vae3d_cli.cli.jobs import Job, is_done, make_folders
 from vae3d_cli.console import print_error, print_note
-from vae3d_cli.errors import UsageError, Vae3dError
+from vae3d_cli.errors import Interrupted, UsageError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Settings:
     """What all commands take: how to treat outputs that exist, and what to print."""
 
@@ -48,7 +48,6 @@ def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run:
         UsageError: The command is called wrongly, whatever the input.
         typer.Exit: A job failed, with status 1.
     """
-    make_folders(jobs)
     failures = Failures()
     ready = []
     for job in jobs:
@@ -61,6 +60,7 @@ def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run:
         prepared = prepare()
         for job in ready:
             with failures.of(job):
+                make_folders(job)
                 run(job, prepared)
     failures.conclude(len(jobs))
 
@@ -73,12 +73,12 @@ class Failures:
 
     @contextmanager
     def of(self, job: Job) -> Iterator[None]:
-        """Report and remember an error of this job; a wrong call is an error of the whole command."""
+        """Report and remember an error of this job; what ends the whole command goes on."""
         try:
             yield
-        except UsageError:
+        except (UsageError, Interrupted, BrokenPipeError):
             raise
-        except Vae3dError as error:
+        except Exception as error:
             report(error)
             self._names.append(job.name)
 

@@ -9,7 +9,8 @@ from typing import Protocol
 from torch import Tensor
 
 from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress
-from vae3d_cli.codec.outputs import binary_output, display_name, video_output
+from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.outputs import display_name, video_output
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
@@ -18,7 +19,7 @@ from vae3d_cli.execution import choose_strategy
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
-from vae3d_cli.video import PNG, Timing, png_bytes
+from vae3d_cli.video import Timing
 from vae3d_cli.weights import EMBEDDED, Model, load_model
 
 
@@ -54,35 +55,38 @@ def decode_video(
     Raises:
         LatentsError: The file cannot be read, or does not fit the model.
         WeightsError: The model cannot be loaded.
+        VideoError: The clip cannot be written as such a video.
         OutputError: The output cannot be written.
     """
     start = time.perf_counter()
-    with LatentsReader(source) as latents:
+    with memory_errors(display_name(source)), LatentsReader(source) as latents:
         header = latents.header
+        waiting = time.perf_counter()
         loaded = load(model or _model_of(latents))
+        start += time.perf_counter() - waiting  # the model itself says how long it took, once
         notes = check_fit(latents, loaded, any_model=options.any_model)
         selected = options.frames.within(header.num_frames)
         if not selected:
             raise LatentsError(
                 f"{latents.name}: has only {header.num_frames} frames; --frames starts at {options.frames.start}"
             )
-        timing = _timing(latents, selected)
         watch = Stopwatch()
         frames = decode_clip(latents, header, loaded, selected, options.strategy, watch)
-        _write(output, header, timing, len(selected), frames, progress)
+        with video_output(output, header, _timing(latents, selected), len(selected)) as writer:
+            for done, frame in enumerate(frames, 1):
+                writer.write(frame.numpy())
+                progress(done, len(selected))
         shape = latents.shape
+    total = loaded.load_seconds + time.perf_counter() - start
     return DecodeResult(
         input=display_name(source),
         output=display_name(output),
         model=loaded,
-        strategy=choose_strategy(options.strategy).describe(),
+        header=header,
+        decoded_with=choose_strategy(options.strategy).describe(),
         num_frames=len(selected),
-        width=header.width,
-        height=header.height,
-        rate=header.rate,
         latents_shape=shape,
-        posterior=header.posterior,
-        seconds={"load": loaded.load_seconds, "decode": watch.seconds, "total": time.perf_counter() - start},
+        seconds={"load": loaded.load_seconds, "decode": watch.seconds, "total": total},
         notes=notes,
     )
 
@@ -99,12 +103,12 @@ def decode_clip(
     stop = latent_frame_of(selected.stop - 1, config) + 1
     position = Chunk(first, stop).first_frame(config)
 
-    def chunks() -> Iterator[Tensor]:
-        for chunk in plan_chunks(CHUNK_LATENTS, stop, first):
-            yield _decodable(latents.read(chunk.start, chunk.stop), header).to(model.device)
-
-    pixels = (chunk.cpu() for chunk in choose_strategy(strategy).decode(network, chunks(), first))
-    for chunk in watch.over(pixels):
+    chunks = (
+        _decodable(latents.read(chunk.start, chunk.stop), header).to(model.device)
+        for chunk in plan_chunks(CHUNK_LATENTS, stop, first)
+    )
+    decoded = choose_strategy(strategy).decode(network, watch.outside(chunks), first)
+    for chunk in watch.over(pixels.cpu() for pixels in decoded):
         for frame in to_frames(chunk, header.height, header.width):
             if position in selected:
                 yield frame
@@ -157,24 +161,3 @@ def _timing(latents: LatentsReader, selected: range) -> Timing:
     if latents.pts is None:
         return Timing(header.rate)
     return Timing(header.rate, header.time_base, latents.pts[selected.start : selected.stop])
-
-
-def _write(
-    output: Path | None,
-    header: LatentsHeader,
-    timing: Timing,
-    num_frames: int,
-    frames: Iterator[Tensor],
-    progress: Progress,
-) -> None:
-    """Write the frames as a video, or one frame as a still image."""
-    if output is not None and output.suffix.lower() == PNG:
-        if num_frames != 1:
-            raise LatentsError(f"{output}: an image holds one frame and the clip has {num_frames}; name a video")
-        with binary_output(output) as out:
-            out.write(png_bytes(next(frames).numpy()))
-        return
-    with video_output(output, header, timing, num_frames) as writer:
-        for done, frame in enumerate(frames, 1):
-            writer.write(frame.numpy())
-            progress(done, num_frames)

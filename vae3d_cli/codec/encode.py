@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d_cli import __version__
-from vae3d_cli.codec.outputs import binary_output, display_name
+from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
 from vae3d_cli.codec.pixels import pixel_chunks
 from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.codec.timer import Stopwatch
-from vae3d_cli.errors import VideoError
+from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import Strategy, choose_strategy
-from vae3d_cli.files import spool_folder
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
@@ -68,32 +68,28 @@ def encode_video(
 
     Raises:
         VideoError: The video cannot be read.
+        LatentsError: The latents are not finite in the type that they are stored in.
         OutputError: The output cannot be written.
     """
     start = time.perf_counter()
-    with LatentsSpool(spool_folder(output), options.latents_dtype or model.dtype) as spool:
+    with (
+        memory_errors(display_name(source)),
+        latents_spool(output, options.latents_dtype or model.dtype) as spool,
+    ):
         with VideoReader(source) as video:
             clip = encode_clip(video, spool, model, options, progress)
         with binary_output(output) as out:
             spool.write(out, clip.header, clip.timing.pts)
         shape = spool.shape
+    total = model.load_seconds + time.perf_counter() - start
     return EncodeResult(
         input=display_name(source),
         output=display_name(output),
         model=model,
-        strategy=clip.header.strategy,
+        header=clip.header,
         num_frames=clip.header.num_frames,
-        width=clip.header.width,
-        height=clip.header.height,
-        rate=clip.header.rate,
         latents_shape=shape,
-        posterior=options.posterior,
-        seed=clip.header.seed,
-        seconds={
-            "load": model.load_seconds,
-            "encode": clip.seconds,
-            "total": model.load_seconds + time.perf_counter() - start,
-        },
+        seconds={"load": model.load_seconds, "encode": clip.seconds, "total": total},
         notes=clip.notes,
     )
 
@@ -105,17 +101,21 @@ def encode_clip(
 
     Raises:
         VideoError: The video is damaged, or has none of the frames that were asked for.
+        LatentsError: The latents are not finite in the type that they are stored in.
     """
     strategy = choose_strategy(options.strategy)
     seed = options.seed
     if options.posterior == "sample" and seed is None:
         seed = secrets.randbits(32)
     stamps = array("q")
-    reading, running = Stopwatch(), Stopwatch()
+    watch = Stopwatch()
     frames = _read_frames(video, options.frames, stamps, progress)
-    chunks = reading.over(pixel_chunks(frames, model.config, CHUNK_LATENTS, model.device))
-    for latents in running.over(_encode_chunks(strategy, model, chunks, options, seed)):
-        spool.append(latents)
+    chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, model.device))
+    try:
+        for latents in watch.over(_encode_chunks(strategy, model, chunks, options, seed)):
+            spool.append(latents)
+    except LatentsError as error:
+        raise LatentsError(f"{video.name}: {error}") from error
     if not stamps:
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
     pts = np.frombuffer(stamps, np.int64)
@@ -139,7 +139,7 @@ def encode_clip(
         pix_fmt=video.info.pix_fmt,
         sample_aspect_ratio=video.info.sample_aspect_ratio,
     )
-    return EncodedClip(header, timing, running.seconds - reading.seconds, _notes(video))
+    return EncodedClip(header, timing, watch.seconds, _notes(video))
 
 
 def _read_frames(

@@ -4,18 +4,20 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vae3d_cli.config import VaeConfig
+from vae3d_cli.codec.outputs import display_name
+from vae3d_cli.config import TinyConfig, VaeConfig
 from vae3d_cli.errors import VideoError
+from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import latents_shape, padded_num_frames, padded_size_px
 from vae3d_cli.latents import LatentsHeader, LatentsReader, is_safetensors
-from vae3d_cli.video import VideoInfo, probe
+from vae3d_cli.video import VideoInfo, VideoReader
 
 
 @dataclass(frozen=True)
 class LatentsDescription:
     """A latents file."""
 
-    path: Path
+    name: str
     header: LatentsHeader
     shape: tuple[int, int, int, int]
     dtype: str
@@ -36,14 +38,14 @@ class LatentsDescription:
             "strategy": header.strategy,
         }
         tensor = {"tensor": header.tensor_name, "latents_shape": list(self.shape), "latents_dtype": self.dtype}
-        return {"input": str(self.path), "type": "latents", **values, **tensor, "has_pts": self.has_pts}
+        return {"input": self.name, "type": "latents", **values, **tensor, "has_pts": self.has_pts}
 
 
 @dataclass(frozen=True)
 class VideoDescription:
     """A video or an image: what its container and its first frame say, and the latents it would give."""
 
-    path: Path
+    name: str
     info: VideoInfo
     num_frames: int
     config: VaeConfig
@@ -59,7 +61,7 @@ class VideoDescription:
         shape = latents_shape(self.num_frames, info.height, info.width, config)
         values = self.num_frames * info.height * info.width * 3
         return {
-            "input": str(self.path),
+            "input": self.name,
             "type": "video",
             "container": info.container,
             "codec": info.codec,
@@ -76,19 +78,29 @@ class VideoDescription:
         }
 
 
-def describe(path: Path) -> LatentsDescription | VideoDescription:
-    """Look at a file; of a video only the first frame is decoded, and its packets are counted.
+def describe(path: Path | None, config: VaeConfig | None = None) -> LatentsDescription | VideoDescription:
+    """Look at a file (`None` is standard input); of a video only the first frame is decoded, and its packets counted.
+
+    `config` is of the model whose latents a video is asked about, by default the embedded one.
 
     Raises:
         LatentsError: It is a safetensors file and no latents file.
         VideoError: It is neither that nor a readable video.
     """
+    if path is None or is_read_once(path):
+        with copy_of_pipe(path) as copy:
+            return _describe(copy, display_name(path), str(path or STDIN_NAME), config or TinyConfig())
+    return _describe(path, display_name(path), None, config or TinyConfig())
+
+
+def _describe(path: Path, name: str, copy_of: str | None, config: VaeConfig) -> LatentsDescription | VideoDescription:
     try:
-        if path.is_file() and is_safetensors(path):
-            with LatentsReader(path) as latents:
-                dtype = str(latents.dtype).removeprefix("torch.")
-                return LatentsDescription(path, latents.header, latents.shape, dtype, latents.pts is not None)
+        is_latents = path.is_file() and is_safetensors(path)
     except OSError as error:
-        raise VideoError(f"{path}: {error.strerror or error}") from error
-    info, num_frames = probe(path)
-    return VideoDescription(path, info, num_frames, VaeConfig(latent_space=""))
+        raise VideoError(f"{path}: {error.strerror}; the file cannot be read") from error
+    if is_latents:
+        with LatentsReader(path, copy_of=copy_of) as latents:
+            dtype = str(latents.dtype).removeprefix("torch.")
+            return LatentsDescription(name, latents.header, latents.shape, dtype, latents.pts is not None)
+    with VideoReader(path, copy_of=copy_of) as video:
+        return VideoDescription(name, video.info, video.count_frames(), config)

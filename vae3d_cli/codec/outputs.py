@@ -3,51 +3,81 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from vae3d_cli.errors import OutputError, VideoError
-from vae3d_cli.files import atomic_output
-from vae3d_cli.latents import LatentsHeader
-from vae3d_cli.video import ColorTags, Timing, VideoWriter
-from vae3d_cli.video.pipes import STDOUT, PipeWriter
+from vae3d_cli.files import atomic_output, spool_folder
+from vae3d_cli.latents import LatentsHeader, LatentsSpool
+from vae3d_cli.video import PNG, ColorTags, PngWriter, Timing, VideoWriter
+from vae3d_cli.video.pipes import PipeWriter
 
 STDOUT_SUFFIX = ".mkv"
 
 
+class FrameWriter(Protocol):
+    """Takes the frames of a clip."""
+
+    def write(self, rgb: NDArray[np.uint8]) -> None:
+        """Write the next frame: planar RGB `[3, H, W]`."""
+
+
 def display_name(path: Path | None) -> str:
     """The name of an input or output in a result: `-` is standard input or output."""
-    return "-" if path is None else str(path)
+    if path is None:
+        return "-"
+    return f"./{path}" if str(path).startswith("-") else str(path)  # the next program would take it for an option
 
 
 @contextlib.contextmanager
-def binary_output(path: Path | None) -> Iterator["BinaryIO | PipeWriter"]:
-    """A file to write bytes to, from the first to the last.
+def binary_output(path: Path | None) -> Iterator[PipeWriter]:
+    """What takes bytes, from the first to the last, and has passed on all of them when it returns.
 
     Raises:
         OutputError: It cannot be written.
     """
     if path is None:
-        with _stdout_errors():
-            yield PipeWriter(STDOUT)
+        with _errors_of("<stdout>"):
+            yield PipeWriter()
     else:
-        with atomic_output(path) as temporary, temporary.open("wb") as file:
-            yield file
+        with atomic_output(path) as temporary, temporary.open("wb", buffering=0) as file:
+            yield PipeWriter(file.fileno())
 
 
 @contextlib.contextmanager
-def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_frames: int) -> Iterator[VideoWriter]:
-    """A writer for `num_frames` frames of the clip that `header` describes.
+def latents_spool(output: Path | None, dtype: torch.dtype) -> Iterator[LatentsSpool]:
+    """A spool for the latents of a clip, beside the file that they will be.
+
+    Raises:
+        OutputError: There is no room for it.
+    """
+    with _errors_of("<stdout>" if output is None else str(output)), LatentsSpool(spool_folder(output), dtype) as spool:
+        yield spool
+
+
+@contextlib.contextmanager
+def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_frames: int) -> Iterator[FrameWriter]:
+    """A writer for `num_frames` frames of the clip that `header` describes: a video, or a still image.
 
     Raises:
         OutputError: The file cannot be written.
-        VideoError: The encoder or the container refuses the clip.
+        VideoError: The encoder or the container refuses the clip, or an image would have to hold several frames.
     """
+    name = "<stdout>" if path is None else str(path)
     with contextlib.ExitStack() as stack:
         target = None
         if path is None:
-            stack.enter_context(_stdout_errors())
+            stack.enter_context(_errors_of(name))
         else:
+            if path.suffix.lower() == PNG and num_frames != 1:
+                raise VideoError(f"{name}: an image holds one frame and the clip has {num_frames}; name a video")
             target = stack.enter_context(atomic_output(path))
+            if path.suffix.lower() == PNG:
+                yield PngWriter(target)
+                return
         try:
             with VideoWriter(
                 target,
@@ -61,15 +91,15 @@ def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_f
             ) as writer:
                 yield writer
         except VideoError as error:
-            raise VideoError(f"{path or '<stdout>'}: {error}") from error
+            raise VideoError(f"{name}: {error}") from error
 
 
 @contextlib.contextmanager
-def _stdout_errors() -> Iterator[None]:
-    """A full disk behind standard output is said as of any file; a reader that went away ends the run."""
+def _errors_of(name: str) -> Iterator[None]:
+    """Name the output that the disk has no room for; a reader that went away ends the run."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"<stdout>: {error.strerror or error}") from error
+        raise OutputError(f"{name}: {error.strerror or error}; nothing was written") from error

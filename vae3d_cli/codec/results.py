@@ -1,43 +1,46 @@
 """What a command reports: types here, JSON as the interface has it."""
 
 import math
-import resource
-import sys
-from array import array
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 import torch
 
+from vae3d_cli.codec.memory import peak_memory_bytes
+from vae3d_cli.latents import LatentsHeader
 from vae3d_cli.metrics import Fidelity, MetricSummary
 from vae3d_cli.weights import Model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What every run over a clip reports. `encode` and `decode` are seconds in the model alone."""
+    """What every run over a clip reports.
+
+    `num_frames` is how many were run, which may be fewer than the latents hold. Of `seconds`, `encode` and `decode` are
+    in the model alone, and `total` is the whole run with the loading of the model.
+    """
 
     input: str
     model: Model
-    strategy: dict[str, object]
+    header: LatentsHeader
     num_frames: int
-    width: int
-    height: int
-    rate: Fraction
     latents_shape: tuple[int, ...]
-    posterior: str
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
-    peak_memory_bytes: int = field(default_factory=lambda: peak_memory_bytes())
+    peak_memory_bytes: int = field(default_factory=peak_memory_bytes)
 
     @property
     def frames_per_second(self) -> float:
         """Frames per second of the whole run."""
         return self.num_frames / self.seconds["total"]
 
+    @property
+    def strategy(self) -> dict[str, object]:
+        """The strategy that the clip was encoded with."""
+        return self.header.strategy
+
     def to_json(self) -> dict[str, object]:
         """The part of the JSON that all commands share."""
-        device = self.model.device
+        device, rate = self.model.device, self.header.rate
         return {
             "input": self.input,
             "model": self.model.name,
@@ -46,11 +49,12 @@ class Run:
             "dtype": self.model.dtype_name,
             "strategy": self.strategy,
             "num_frames": self.num_frames,
-            "width": self.width,
-            "height": self.height,
-            "rate": f"{self.rate.numerator}/{self.rate.denominator}",
+            "width": self.header.width,
+            "height": self.header.height,
+            "rate": f"{rate.numerator}/{rate.denominator}",
             "latents_shape": list(self.latents_shape),
-            "posterior": self.posterior,
+            "posterior": self.header.posterior,
+            "seed": self.header.seed,
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
             "frames_per_second": round(self.frames_per_second, 4),
             "peak_memory_bytes": self.peak_memory_bytes,
@@ -63,18 +67,23 @@ class EncodeResult(Run):
     """A clip was encoded into `output` (`-` for standard output)."""
 
     output: str
-    seed: int | None
 
     def to_json(self) -> dict[str, object]:
         """One JSON object."""
-        return {**super().to_json(), "seed": self.seed, "output": self.output}
+        return {**super().to_json(), "output": self.output}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeResult(Run):
-    """Latents were decoded into `output` (`-` for standard output)."""
+    """Latents were decoded into `output` (`-` for standard output) with the strategy `decoded_with`."""
 
     output: str
+    decoded_with: dict[str, object]
+
+    @property
+    def strategy(self) -> dict[str, object]:
+        """The strategy that the latents were decoded with."""
+        return self.decoded_with
 
     def to_json(self) -> dict[str, object]:
         """One JSON object."""
@@ -83,9 +92,8 @@ class DecodeResult(Run):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripResult(Run):
-    """A clip was encoded and decoded, and compared frame by frame."""
+    """A clip was encoded and decoded, and compared frame by frame; `outputs` are those that were asked for."""
 
-    seed: int | None
     fidelity: Fidelity
     outputs: dict[str, str]
 
@@ -102,16 +110,9 @@ class RoundtripResult(Run):
             "ssim": _summary(ssim, per_frame) if ssim else None,
         }
         outputs = dict.fromkeys(("recon", "compare", "latents", "report")) | self.outputs
-        return {**super().to_json(), "seed": self.seed, "metrics": metrics, "outputs": outputs}
+        return {**super().to_json(), "metrics": metrics, "outputs": outputs}
 
 
 def _summary(summary: MetricSummary, per_frame: bool) -> dict[str, object]:
-    values: array[float] = summary.per_frame
-    lists = {"per_frame": list(values)} if per_frame else {}
+    lists = {"per_frame": list(summary.per_frame)} if per_frame else {}
     return {"mean": summary.mean, "min": summary.min, "worst_frame": summary.worst_frame, **lists}
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else

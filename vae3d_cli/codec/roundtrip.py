@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -11,14 +11,14 @@ import torch
 
 from vae3d_cli.codec.decode import decode_clip
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip
-from vae3d_cli.codec.outputs import binary_output, display_name, video_output
+from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
-from vae3d_cli.files import spool_folder
+from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.latents import LatentsSpool
 from vae3d_cli.metrics import FidelityMeter
-from vae3d_cli.video import VideoReader, VideoWriter
-from vae3d_cli.video.pipes import copy_stdin
+from vae3d_cli.video import VideoReader
 from vae3d_cli.weights import Model
 
 
@@ -40,61 +40,54 @@ def roundtrip_video(
         OutputError: An output cannot be written.
     """
     start = time.perf_counter()
+    meter, watch = FidelityMeter(), Stopwatch()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(memory_errors(display_name(source)))
         open_video = _reopener(source, stack)
-        folder = spool_folder(outputs.get("latents"))
-        spool = stack.enter_context(LatentsSpool(folder, options.latents_dtype or model.dtype))
+        spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
         with open_video() as video:
             clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
-        meter, watch = FidelityMeter(), Stopwatch()
-        with open_video() as video, _recon_writer(outputs, clip) as writer:
-            first, num_frames = options.frames.start, clip.header.num_frames
-            originals = islice(video, first, first + num_frames)
-            decoded = decode_clip(spool, clip.header, model, range(num_frames), options.strategy, watch)
-            for done, (original, frame) in enumerate(zip(originals, decoded, strict=True), 1):
-                meter.add(torch.from_numpy(original.rgb), frame)
-                if writer is not None:
-                    writer.write(frame.numpy())
-                progress(num_frames + done, 2 * num_frames)
-        if "latents" in outputs:
-            with binary_output(outputs["latents"]) as out:
-                spool.write(out, clip.header, clip.timing.pts)
+        first, num_frames = options.frames.start, clip.header.num_frames
+        # All outputs appear when the stack closes, or none.
+        writers = _open_outputs(outputs, clip, spool, stack)
+        video = stack.enter_context(open_video())
+        originals = islice(video, first, first + num_frames)
+        decoded = decode_clip(spool, clip.header, model, range(num_frames), options.strategy, watch)
+        for done, (original, frame) in enumerate(zip(originals, decoded, strict=True), 1):
+            meter.add(torch.from_numpy(original.rgb), frame)
+            for writer in writers:
+                writer.write(frame.numpy())
+            progress(num_frames + done, 2 * num_frames)
         shape = spool.shape
+    total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(
         input=display_name(source),
         model=model,
-        strategy=clip.header.strategy,
-        num_frames=clip.header.num_frames,
-        width=clip.header.width,
-        height=clip.header.height,
-        rate=clip.header.rate,
+        header=clip.header,
+        num_frames=num_frames,
         latents_shape=shape,
-        posterior=options.posterior,
-        seed=clip.header.seed,
         fidelity=meter.result(),
         outputs={name: display_name(path) for name, path in outputs.items()},
-        seconds={
-            "load": model.load_seconds,
-            "encode": clip.seconds,
-            "decode": watch.seconds,
-            "total": model.load_seconds + time.perf_counter() - start,
-        },
+        seconds={"load": model.load_seconds, "encode": clip.seconds, "decode": watch.seconds, "total": total},
         notes=clip.notes,
     )
 
 
 def _reopener(source: Path | None, stack: contextlib.ExitStack) -> Callable[[], VideoReader]:
-    """A function that opens the source, as often as it is called; standard input is copied to a file for that."""
-    if source is not None:
+    """A function that opens the source as often as it is called; what can be read only once is copied to a file."""
+    if not is_read_once(source):
         return lambda: VideoReader(source)
-    copy = stack.enter_context(copy_stdin())
-    return lambda: VideoReader(copy, is_stdin=True)
+    copy = stack.enter_context(copy_of_pipe(source))
+    return lambda: VideoReader(copy, copy_of=STDIN_NAME if source is None else str(source))
 
 
-@contextlib.contextmanager
-def _recon_writer(outputs: Mapping[str, Path | None], clip: EncodedClip) -> Iterator[VideoWriter | None]:
+def _open_outputs(
+    outputs: Mapping[str, Path | None], clip: EncodedClip, spool: LatentsSpool, stack: contextlib.ExitStack
+) -> list[FrameWriter]:
+    """Write the latents, which are known, and return the writers that take the reconstruction."""
+    if "latents" in outputs:
+        out = stack.enter_context(binary_output(outputs["latents"]))
+        spool.write(out, clip.header, clip.timing.pts)
     if "recon" not in outputs:
-        yield None
-    else:
-        with video_output(outputs["recon"], clip.header, clip.timing, clip.header.num_frames) as writer:
-            yield writer
+        return []
+    return [stack.enter_context(video_output(outputs["recon"], clip.header, clip.timing, clip.header.num_frames))]

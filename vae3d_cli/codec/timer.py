@@ -8,13 +8,20 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Adds up the seconds that an iterator takes to give its items, with everything that it pulls on."""
+    """Adds up the seconds that one stage takes: between its output (`over`) and its input (`outside`)."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items, timed."""
+        """The same items; the time to give them counts."""
+        return self._timed(items, 1)
+
+    def outside(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items; the time to give them does not count, though it is spent within `over`."""
+        return self._timed(items, -1)
+
+    def _timed(self, items: Iterable[T], sign: int) -> Iterator[T]:
         iterator = iter(items)
         while True:
             start = time.perf_counter()
@@ -23,5 +30,5 @@ class Stopwatch:
             except StopIteration:
                 return
             finally:
-                self.seconds += time.perf_counter() - start
+                self.seconds += sign * (time.perf_counter() - start)
             yield item

@@ -137,10 +137,11 @@ class _Fields:
         return float(text)
 
     def fraction(self, key: str) -> Fraction:
-        match = re.fullmatch(r"([0-9]{1,18})/([0-9]{1,18})", self.text(key))
-        if not match or not int(match[1]) or not int(match[2]):
+        match = re.fullmatch(r"([0-9]{1,10})/([0-9]{1,10})", self.text(key))
+        parts = [int(part) for part in match.groups()] if match else [0]
+        if not all(0 < part < 1 << 31 for part in parts):  # FFmpeg's rationals have 31 bits
             self._wrong(key, "a positive fraction such as 30000/1001")
-        return Fraction(int(match[1]), int(match[2]))
+        return Fraction(*parts)
 
     def json(self, key: str) -> dict[str, object]:
         try:

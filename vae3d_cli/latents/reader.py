@@ -3,9 +3,7 @@
 import contextlib
 import json
 import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vae3d_cli.errors import LatentsError
+from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.latents.header import LatentsHeader
 from vae3d_cli.latents.writer import DTYPE_NAMES
 
-STDIN_NAME = "<stdin>"
 # Our headers take about a kilobyte; a longer one is not ours, and is refused before it is read.
 _MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
@@ -28,7 +26,9 @@ _MAX_STAMP = 1 << 53
 
 
 class LatentsReader:
-    """The latents of a file, checked when it is opened and read frame by frame; `None` reads standard input.
+    """The latents of a file, checked when it is opened and read frame by frame.
+
+    `None` reads standard input; `copy_of` names what a file copies.
 
     Nothing is mapped into memory: a file that is cut while it is read is an error, not a crash.
 
@@ -41,15 +41,17 @@ class LatentsReader:
     dtype: torch.dtype
     pts: NDArray[np.int64] | None
 
-    def __init__(self, path: Path | None) -> None:
-        self.name = STDIN_NAME if path is None else str(path)
+    def __init__(self, path: Path | None, *, copy_of: str | None = None) -> None:
+        self.name = copy_of or (STDIN_NAME if path is None else str(path))
         self._path = path
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "LatentsReader":
         """Open the file and check everything it says."""
         with contextlib.ExitStack() as stack, self._errors():
-            path = stack.enter_context(_stdin_file()) if self._path is None else self._path
+            path = self._path
+            if path is None or is_read_once(path):
+                path = stack.enter_context(copy_of_pipe(path))
             self._file = stack.enter_context(path.open("rb"))
             tensors, self._data_start = _read_structure(path)
             self._check(tensors)
@@ -149,13 +151,3 @@ def _read_structure(path: Path) -> tuple[dict[str, dict[str, object]], int]:
     except (SafetensorError, ValueError, RecursionError) as error:
         raise LatentsError(f"the file is damaged or cut short ({error}); take a whole copy of it") from error
     return structure, 8 + size
-
-
-@contextlib.contextmanager
-def _stdin_file() -> Iterator[Path]:
-    """Standard input as a file: the channels of one latent frame lie far apart in it."""
-    with tempfile.NamedTemporaryFile(prefix="vae3d-", suffix=".safetensors") as spool:
-        with open(0, "rb", closefd=False) as stdin:
-            shutil.copyfileobj(stdin, spool, 1 << 20)
-        spool.flush()
-        yield Path(spool.name)

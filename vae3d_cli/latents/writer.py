@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents.header import LatentsHeader
 
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -35,6 +36,7 @@ class LatentsSpool:
 
     Raises:
         OSError: The disk is full.
+        LatentsError: A value is not finite in the type that they are stored in.
     """
 
     def __init__(self, folder: Path | None, dtype: torch.dtype) -> None:
@@ -58,6 +60,10 @@ class LatentsSpool:
         channels, num_frames, height, width = latents.shape
         self._frame_shape = (channels, height, width)
         frames = latents.detach().to("cpu", self._dtype).transpose(0, 1).contiguous()
+        if not bool(torch.isfinite(frames).all()):
+            raise LatentsError(
+                f"the latents are not finite as {DTYPE_NAMES[self._dtype]}; use --latents-dtype fp32, or --dtype fp32"
+            )
         self._file.write(_bytes_of(frames))
         self._num_latent_frames += num_frames
 

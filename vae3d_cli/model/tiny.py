@@ -144,9 +144,9 @@ class TinyVae(nn.Module):
 
     def set_compute_dtype(self, dtype: torch.dtype) -> None:
         """Run the networks in `dtype`; the linear codec stays fp32, for 8 bits of mantissa would cap its PSNR."""
-        self.to(dtype)
-        self.encoder.linear.float()
-        self.decoder.linear.float()
+        for coder in (self.encoder, self.decoder):
+            for name, part in coder.named_children():
+                part.to(torch.float32 if name == "linear" else dtype)
 
     def encode(self, pixels: Tensor, cache: TemporalCache) -> Tensor:
         """Moments `[B, 2C, T', H/8, W/8]` of the next pixels `[B, 3, T, H, W]` of a clip, in [-1, 1].

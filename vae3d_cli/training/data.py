@@ -1,6 +1,7 @@
 """Clips and photos to fit a model on."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +15,19 @@ CLIP_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm"}
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-# Scenes of the project's own material that no model of ours is fitted on, so that they can judge it.
-HELD_OUT_SCENES = {
-    "bear-vp9",
-    "bikes",
-    "hdr10-video-with-sdr-container",
-    "ocean",
-    "roadtrip-vp92-10bit",
-    "shot_change",
-    "test_video",
-    "tree",
-}
-
-
 def scene_of(path: Path) -> str:
     """The recording that a clip was cut from: its name without the number of the cut, `street_2.mp4` -> `street`."""
     return re.sub(r"_[0-9]+$", "", path.stem)
 
 
-def find_files(folder: Path, suffixes: set[str]) -> list[Path]:
-    """The files below a folder, without the scenes that are kept for validation.
+def find_files(folder: Path, suffixes: set[str], held_out: Collection[str] = ()) -> list[Path]:
+    """The files below a folder, without the scenes that are held out for validation.
 
     Raises:
         VideoError: There is none.
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes]
-    paths = [path for path in paths if scene_of(path) not in HELD_OUT_SCENES]
+    paths = [path for path in paths if scene_of(path) not in held_out]
     if not paths:
         raise VideoError(f"{folder}: no files with a suffix of {', '.join(sorted(suffixes))} in it")
     return paths

@@ -1,20 +1,19 @@
 """PyAV on one side, planar RGB frames on the other; the only place that knows PyAV."""
 
 from vae3d_cli.video.color import BT709, ColorTags
-from vae3d_cli.video.reader import Frame, VideoInfo, VideoReader, probe
+from vae3d_cli.video.reader import Frame, VideoInfo, VideoReader
 from vae3d_cli.video.timing import Timing
-from vae3d_cli.video.writer import PNG, VideoWriter, check_suffix, png_bytes
+from vae3d_cli.video.writer import PNG, PngWriter, VideoWriter, check_suffix
 
 __all__ = [
     "BT709",
     "PNG",
     "ColorTags",
     "Frame",
+    "PngWriter",
     "Timing",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
     "check_suffix",
-    "png_bytes",
-    "probe",
 ]

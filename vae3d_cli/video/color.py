@@ -23,8 +23,12 @@ _FROM_RGB = Interpolation.AREA | _ACCURATE
 # Codes of ITU-T H.273, which FFmpeg's enumerations follow; range has FFmpeg's own.
 UNSPECIFIED = 2
 MATRIX_RGB, MATRIX_YCGCO = 0, 8
+LIMITED = 1
 _CONVERTIBLE_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 _BT2020_MATRICES = (10, 14)
+
+# The scaler takes every grey format for full range; this is what it leaves out.
+_FULL_OF_LIMITED = ((np.arange(256) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class ColorTags:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "ColorTags":
-        """The tags that a decoded frame carries."""
-        return cls(frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
+        """The tags that a decoded frame carries; the matrix of an RGB format is RGB, whether it says so or not."""
+        is_rgb = frame.format.is_rgb or frame.format.name == "pal8"
+        matrix = MATRIX_RGB if is_rgb else frame.colorspace
+        return cls(matrix, frame.color_range, frame.color_primaries, frame.color_trc)
 
     def put_on(self, target: "av.VideoFrame | av.VideoCodecContext") -> None:
         """Set these tags on a frame or an encoder."""
@@ -76,7 +82,9 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.ui
     tags.put_on(source)
     converted = reformatter.reformat(source, format="gbrp", interpolation=_TO_RGB, threads=1)
     green, blue, red = (_plane(converted, index) for index in range(3))
-    return np.stack((red, green, blue))
+    rgb = np.stack((red, green, blue))
+    is_grey = frame.format.name.startswith(("gray", "ya"))
+    return _FULL_OF_LIMITED[rgb] if is_grey and tags.range == LIMITED else rgb
 
 
 def from_rgb(rgb: NDArray[np.uint8], pix_fmt: str, tags: ColorTags, reformatter: VideoReformatter) -> av.VideoFrame:

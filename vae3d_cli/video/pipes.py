@@ -6,17 +6,15 @@ these turn it into `Interrupted`, fail once, and stay quiet afterwards.
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from vae3d_cli.errors import Interrupted
+from vae3d_cli.files import STDIN_FD, STDOUT_FD, copy_of_pipe
 
-STDIN, STDOUT = 0, 1
 _HEAD_BYTES = 1 << 16
-_COPY_BYTES = 1 << 20
+# An old QuickTime file has no ftyp.
+_FIRST_BOXES = {b"ftyp", b"free", b"skip", b"wide", b"mdat"}
 
 
 class PipeReader:
@@ -37,7 +35,7 @@ class PipeReader:
         """Say that a pipe cannot go back."""
         return False
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
         if self._failed:
             return b""
@@ -59,7 +57,7 @@ class PipeWriter:
 
     name = "<stdout>"
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int = STDOUT_FD) -> None:
         self._fd = fd
         self._failed = False
 
@@ -95,25 +93,14 @@ def open_stdin() -> Iterator["PipeReader | BinaryIO"]:
     An mp4 whose index comes after its data cannot be read from a pipe and is copied to a temporary file first.
     """
     head = b""
-    while len(head) < _HEAD_BYTES and (data := os.read(STDIN, _HEAD_BYTES - len(head))):
+    while len(head) < _HEAD_BYTES and (data := os.read(STDIN_FD, _HEAD_BYTES - len(head))):
         head += data
-    reader = PipeReader(STDIN, head)
+    reader = PipeReader(STDIN_FD, head)
     if not _index_comes_late(head):
         yield reader
         return
-    with tempfile.TemporaryFile(prefix="vae3d-") as spool:
-        shutil.copyfileobj(reader, spool, _COPY_BYTES)
-        spool.seek(0)
-        yield spool
-
-
-@contextlib.contextmanager
-def copy_stdin() -> Iterator[Path]:
-    """Standard input as a temporary file, for what must be read more than once or out of order."""
-    with tempfile.NamedTemporaryFile(prefix="vae3d-") as copy:
-        shutil.copyfileobj(PipeReader(STDIN), copy, _COPY_BYTES)
-        copy.flush()
-        yield Path(copy.name)
+    with copy_of_pipe(None, head) as copy, copy.open("rb") as file:
+        yield file
 
 
 def _index_comes_late(head: bytes) -> bool:
@@ -128,4 +115,4 @@ def _index_comes_late(head: bytes) -> bool:
         if size < 8:
             break
         position += size
-    return b"ftyp" in boxes[:1] and b"moov" not in boxes
+    return bool(boxes) and boxes[0] in _FIRST_BOXES and b"moov" not in boxes

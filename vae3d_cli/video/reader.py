@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -16,13 +17,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vae3d_cli.errors import VideoError
+from vae3d_cli.files import STDIN_NAME
 from vae3d_cli.video.color import ColorTags, to_rgb
 from vae3d_cli.video.pipes import open_stdin
 
-STDIN_NAME = "<stdin>"
 # Formats that are lists of other files: reading them would open what the user did not name.
 _PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
-_TRUNCATED = re.compile(r"ended prematurely|partial file|truncat", re.IGNORECASE)
+_TRUNCATED = re.compile(r"ended prematurely|partial file|truncat|LZW decode failed|overread", re.IGNORECASE)
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 _NO_DECODER = "there is no decoder for its video codec, or it is encrypted; convert it to H.264 first"
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
@@ -54,23 +55,24 @@ class VideoInfo:
 
 
 class VideoReader:
-    """An iterator over the frames of a video or image; `None` reads standard input, `is_stdin` says a file copies it.
+    """An iterator over the frames of a video or image; `None` reads standard input, `copy_of` names what a file copies.
 
     Every frame comes in the order and number of the video. Time stamps that are missing or do not increase are mended.
 
     Raises:
-        VideoError: The file cannot be read, has no video, or is damaged: what is lost is never skipped silently.
+        VideoError: The file cannot be read, has no video, or is damaged as far as FFmpeg can tell.
     """
 
-    def __init__(self, path: Path | None, *, is_stdin: bool = False) -> None:
-        named = None if is_stdin else path
-        self.name = STDIN_NAME if named is None else str(named)
+    def __init__(self, path: Path | None, *, copy_of: str | None = None) -> None:
+        named = None if copy_of else path
+        self.name = copy_of or (STDIN_NAME if path is None else str(path))
         # Metadata is UTF-8; a file name need not be.
         self.base_name = None if named is None else os.fsencode(named.name).decode(errors="replace")
         self._path = path
         self._stack = contextlib.ExitStack()
         self._reformatter = VideoReformatter()
         self.num_read = 0
+        self._num_packets = 0
 
     def __enter__(self) -> "VideoReader":
         """Open the video and decode its first frame."""
@@ -79,6 +81,7 @@ class VideoReader:
             with self._errors():
                 self._container = stack.enter_context(self._open(stack))
                 self._stream = self._choose_stream()
+                self._packets = self._demux()
                 self._decoded = self._decode()
                 first = next(self._decoded, None)
             if first is None:
@@ -111,6 +114,13 @@ class VideoReader:
                 self.num_read += 1
                 frame = next(self._decoded, None)
 
+    def count_frames(self) -> int:
+        """How many frames the video's packets hold, without decoding them; the reading ends with it."""
+        with self._errors():
+            for _ in self._packets:
+                pass
+        return self._num_packets
+
     def _open(self, stack: contextlib.ExitStack) -> av.container.InputContainer:
         options = {"protocol_whitelist": "file", "pattern_type": "none"}
         if self._path is None:
@@ -137,9 +147,14 @@ class VideoReader:
             raise VideoError(f"{self.name}: {_NO_DECODER}")
         return videos[0]
 
+    def _demux(self) -> Iterator["av.Packet[Any]"]:
+        for packet in self._container.demux(self._stream):
+            self._num_packets += bool(packet.size) and not packet.is_discard
+            yield packet
+
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Decode packet by packet; damage raises instead of shortening the clip."""
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets:
             frames = packet.decode()
             if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
                 raise VideoError(self._damage("a packet is corrupt"))
@@ -189,25 +204,10 @@ class VideoReader:
             yield
         except VideoError as error:
             raise VideoError(_named(self.name, str(error))) from error
-        except BrokenPipeError:
-            raise
         except _READ_ERRORS as error:
             if self.num_read and isinstance(error, av.error.InvalidDataError):
                 raise VideoError(self._damage("a packet cannot be decoded")) from error
             raise VideoError(f"{self.name}: {_reason(error)}") from error
-
-
-def probe(path: Path) -> tuple[VideoInfo, int]:
-    """What a video is, and how many frames its packets hold; only the first frame is decoded.
-
-    Raises:
-        VideoError: The file cannot be read or has no video.
-    """
-    with VideoReader(path) as video:
-        info = video.info
-    with av.open(os.path.abspath(path), options={"pattern_type": "none"}) as container:  # noqa: PTH100
-        stream = container.streams.video[0]
-        return info, sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
 
 
 def _named(name: str, text: str) -> str:

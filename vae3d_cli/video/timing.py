@@ -24,11 +24,10 @@ class Timing:
 
         A container that rounds to its ticks still counts as constant: the stamps may be off by less than one tick.
         """
-        # The error of frame n is |pts - n / (rate * time_base)|; times the denominator it is all integers.
-        ticks_per_frame = 1 / (rate * time_base)
-        expected = np.arange(len(pts), dtype=object) * ticks_per_frame.numerator
-        errors = (pts - pts[:1]).astype(object) * ticks_per_frame.denominator - expected
-        if all(abs(error) < ticks_per_frame.denominator for error in errors):
+        ticks, frames = (1 / (rate * time_base)).as_integer_ratio()
+        start = int(pts[0])
+        # |pts - n * ticks / frames| < 1, in Python's integers, which do not overflow.
+        if all(abs((int(stamp) - start) * frames - n * ticks) < frames for n, stamp in enumerate(pts)):
             return cls(rate)
         return cls(rate, time_base, pts)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.video.color import BT709, MATRIX_RGB, ColorTags, from_rgb
-from vae3d_cli.video.pipes import STDOUT, PipeWriter
+from vae3d_cli.video.pipes import PipeWriter
 from vae3d_cli.video.timing import Timing
 
 PNG = ".png"
@@ -74,7 +74,7 @@ class VideoWriter:
         color: ColorTags | None,
         sample_aspect_ratio: Fraction = Fraction(1),
     ) -> None:
-        self._target = PipeWriter(STDOUT) if path is None else path
+        self._target = PipeWriter() if path is None else path
         self._output = _OUTPUTS[suffix.lower()]
         self._size = (width, height)
         odd = any(side % 2 for side in self._size)
@@ -136,8 +136,18 @@ class VideoWriter:
             raise VideoError(f"the video could not be written: {reason}") from error
 
 
-def png_bytes(rgb: NDArray[np.uint8]) -> bytes:
-    """A PNG file of one frame: planar RGB `[3, H, W]`."""
+class PngWriter:
+    """Writes one frame as a still image."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, rgb: NDArray[np.uint8]) -> None:
+        """Write the frame: planar RGB `[3, H, W]`."""
+        self._path.write_bytes(_png(rgb))
+
+
+def _png(rgb: NDArray[np.uint8]) -> bytes:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
     encoder = av.CodecContext.create("png", "w")
     assert isinstance(encoder, av.VideoCodecContext)

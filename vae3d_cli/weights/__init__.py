@@ -1,6 +1,15 @@
 """Finding, checking and loading models."""
 
 from vae3d_cli.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from vae3d_cli.weights.load import DTYPES, EMBEDDED, Model, load_model
+from vae3d_cli.weights.load import DTYPES, EMBEDDED, Model, check_device, load_model
 
-__all__ = ["DTYPES", "EMBEDDED", "Checkpoint", "Model", "load_model", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "DTYPES",
+    "EMBEDDED",
+    "Checkpoint",
+    "Model",
+    "check_device",
+    "load_model",
+    "read_checkpoint",
+    "write_checkpoint",
+]

@@ -1,5 +1,6 @@
 """From the name of a model to a network that is ready to run."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Model:
 
 
 def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """Load `tiny` or a checkpoint file; an existing path wins over a name.
+    """Load `tiny` or a checkpoint file (`./tiny` if it has that name).
 
     Raises:
         UsageError: The device or the dtype is no name of one.
@@ -65,19 +66,27 @@ def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto
 
 def _find(name: str) -> tuple[Checkpoint, str]:
     """The checkpoint of that name, and what a latents file calls it."""
-    path = Path(name)
-    if path.exists():
-        return read_checkpoint(path), path.name
     if name == EMBEDDED:
         with as_file(files("vae3d_cli.weights") / "tiny.safetensors") as embedded:
             return read_checkpoint(embedded), EMBEDDED
-    raise WeightsError(f"{name}: no such model or file; use {EMBEDDED}, or a checkpoint file")
+    path = Path(name)
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise WeightsError(f"{name}: {error.strerror}; the checkpoint cannot be read") from error
+    if not exists:
+        raise WeightsError(f"{name}: no such model or file; use {EMBEDDED}, or a checkpoint file")
+    # Metadata is UTF-8; a file name need not be.
+    return read_checkpoint(path), os.fsencode(path.name).decode(errors="replace")
 
 
 def _build(checkpoint: Checkpoint, name: str) -> TinyVae:
     """The network with the checkpoint's weights, of which none may be missing, left over or of another shape."""
-    with torch.device("meta"):
-        network = TinyVae(checkpoint.config)
+    try:
+        with torch.device("meta"):
+            network = TinyVae(checkpoint.config)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{name}: its config describes no network ({error}); take a whole copy of it") from error
     expected, found = network.state_dict(), checkpoint.weights
     for key in sorted(expected.keys() | found.keys()):
         if key not in found:
@@ -95,9 +104,18 @@ def _build(checkpoint: Checkpoint, name: str) -> TinyVae:
     return network
 
 
-def _device(name: str) -> torch.device:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
+def check_device(name: str) -> None:
+    """See that this could be a device, be it there or not.
+
+    Raises:
+        UsageError: It could not.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", name):
         raise UsageError(f"--device {name}: use auto, cpu, cuda, cuda:N or mps")
+
+
+def _device(name: str) -> torch.device:
+    check_device(name)
     has_mps = torch.backends.mps.is_available()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
