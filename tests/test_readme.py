@@ -35,6 +35,10 @@ def test_the_commands_that_start_everything_are_those_that_ci_runs() -> None:
             assert step.replace("pip install", "pip install --quiet") in ci
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README.read_text()
+
+
 def test_every_file_that_the_readme_links_to_exists() -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text()):
         assert (ROOT / link).exists(), link
