@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint file; the same checkpoint gives the same bytes."""
+    """Write a checkpoint file."""
     config = {"architecture": "tiny", **dataclasses.asdict(checkpoint.config)}
     metadata = {**checkpoint.notes, "format": FORMAT, "config": json.dumps(config)}
     weights = {name: tensor.contiguous() for name, tensor in checkpoint.weights.items()}
