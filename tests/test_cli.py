@@ -9,33 +9,12 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from typer.testing import CliRunner, Result
 
 from tests.clips import NTSC, read_back, write_clip
+from tests.commands import assert_failed, json_lines, run, run_bytes
 from vae3d_cli import __version__
-from vae3d_cli.cli import app
 from vae3d_cli.cli.jobs import parse_frames
-from vae3d_cli.errors import UsageError
 from vae3d_cli.geometry import FrameRange
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def run_bytes(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """In a process of its own, for what goes through pipes."""
-    command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120)
-
-
-def assert_failed(result: Result, status: int, reason: str) -> None:
-    """The status, one line on standard error, and nothing on standard output."""
-    assert result.exit_code == status, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("vae3d: error: ")
-    assert result.stderr.count("\n") == 1
-    assert reason in result.stderr
 
 
 def test_a_clip_goes_through_encode_and_decode_to_the_default_names(clip: Path) -> None:
@@ -107,114 +86,6 @@ def test_a_missed_gate_is_status_3_and_named(clip: Path) -> None:
     assert run("roundtrip", clip, clip.parent / "none.mp4", "--fail-under", "psnr=99").exit_code == 1
 
 
-def make_bad(folder: Path, kind: str) -> Path:
-    path = folder / f"{kind}.mp4"
-    if kind == "empty":
-        path.touch()
-    elif kind == "text":
-        path.write_text("no video\n" * 100)
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "audio":
-        import av
-        import numpy as np
-
-        path = path.with_suffix(".wav")
-        with av.open(str(path), "w") as output:
-            stream = output.add_stream("pcm_s16le", rate=8000, layout="mono")
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-            frame.sample_rate = 8000
-            output.mux(stream.encode(frame))
-    elif kind == "truncated":
-        write_clip(path, 40, container_options={"movflags": "faststart"})
-        path.write_bytes(path.read_bytes()[:-1500])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("missing", "No such file or directory"),
-        ("directory", "Is a directory"),
-        ("empty", "not a readable video"),
-        ("text", "not a readable video"),
-        ("audio", "has no video stream"),
-        ("truncated", "damaged"),
-    ],
-)
-@pytest.mark.parametrize("command", ["encode", "roundtrip"])
-def test_a_bad_video_is_one_line_and_leaves_nothing(tmp_path: Path, command: str, kind: str, reason: str) -> None:
-    path = make_bad(tmp_path, kind)
-    before = sorted(tmp_path.iterdir())
-    output = tmp_path / "out.safetensors"
-    arguments = ["-o", output] if command == "encode" else ["--latents", output]
-    assert_failed(run(command, path, *arguments), 1, f"{path}: ")
-    assert reason in run(command, path, *arguments).stderr
-    assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "truncated"])
-def test_a_bad_latents_file_is_one_line_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
-    path = make_bad(tmp_path, kind)
-    before = sorted(tmp_path.iterdir())
-    assert_failed(run("decode", path, "-o", tmp_path / "out.mp4"), 1, f"{path}: ")
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_an_existing_output_is_refused_before_any_work(clip: Path) -> None:
-    output = clip.with_suffix(".safetensors")
-    output.write_bytes(b"precious")
-    assert_failed(run("encode", clip), 1, "exists already")
-    assert output.read_bytes() == b"precious"
-    skipped = run("encode", clip, "--skip-existing")
-    assert (skipped.exit_code, skipped.stdout) == (0, "")
-    assert output.read_bytes() == b"precious"
-    assert run("encode", clip, "--force").exit_code == 0
-    assert output.read_bytes() != b"precious"
-
-
-def test_the_input_is_never_its_own_output(clip: Path) -> None:
-    before = clip.read_bytes()
-    assert_failed(run("roundtrip", clip, "-o", clip, "--force"), 1, "is the input itself")
-    assert clip.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["encode"],
-        ["encode", "CLIP", "--unknown"],
-        ["encode", "CLIP", "--posterior", "median"],
-        ["encode", "CLIP", "--dtype", "fp8"],
-        ["encode", "CLIP", "--device", "gpu"],
-        ["encode", "CLIP", "--strategy", "tiled"],
-        ["encode", "CLIP", "--seed", "1"],
-        ["encode", "CLIP", "--frames", "5:3"],
-        ["encode", "CLIP", "--threads", "0"],
-        ["encode", "-"],
-        ["encode", "-", "CLIP", "-o", "FOLDER"],
-        ["encode", "CLIP", "CLIP", "-o", "FOLDER"],
-        ["encode", "CLIP", "OTHER", "-o", "-"],
-        ["decode", "CLIP", "-o", "out.txt"],
-        ["roundtrip", "CLIP", "-o", "out.gif"],
-        ["roundtrip", "CLIP", "--fail-under", "beauty=3"],
-        ["roundtrip", "CLIP", "--fail-under", "psnr"],
-        ["unknown"],
-    ],
-    ids=" ".join,
-)
-def test_a_wrong_call_is_status_2_before_any_work(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(clip.parent)
-    names = {"CLIP": clip.name, "OTHER": "other.mp4", "FOLDER": "folder"}
-    result = run(*(names.get(argument, argument) for argument in arguments))
-    assert result.exit_code == 2
-    assert "rror" in result.stderr
-    assert result.stdout == ""
-    assert [path.name for path in clip.parent.iterdir()] == [clip.name]
-
-
 def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / f"{name}.mp4", 2) for name in "ab"]
     result = run("encode", clips[0], tmp_path / "none.mp4", clips[1], "-o", tmp_path / "out")
@@ -222,14 +93,6 @@ def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_pat
     assert result.stdout.splitlines() == [str(tmp_path / "out" / f"{name}.safetensors") for name in "ab"]
     assert f"1 of 3 inputs failed: {tmp_path / 'none.mp4'}" in result.stderr
     assert len(json_lines(run("encode", *clips, "-o", tmp_path / "out", "--json", "-f"))) == 2
-
-
-def json_lines(result: Result) -> list[dict[str, object]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def test_a_missing_folder_is_an_error_for_one_input(clip: Path, tmp_path: Path) -> None:
-    assert_failed(run("encode", clip, "-o", tmp_path / "none" / "a.safetensors"), 1, "there is no folder")
 
 
 def test_a_checkpoint_of_ones_own_must_be_named_to_decode(clip: Path, small_checkpoint: Path) -> None:
@@ -279,18 +142,6 @@ def test_verbose_names_the_decisions_and_quiet_says_nothing(clip: Path) -> None:
     assert run("encode", clip, "-f", "-q").stderr == ""
 
 
-def test_a_bug_is_one_line_and_a_traceback_only_on_request(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import vae3d_cli.codec
-
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("oh")
-
-    monkeypatch.setattr(vae3d_cli.codec, "encode_video", fail)
-    assert_failed(run("encode", clip), 1, "ZeroDivisionError: oh; this is a bug")
-    monkeypatch.setenv("VAE3D_DEBUG", "1")
-    assert "Traceback" in run("encode", clip).stderr
-
-
 def test_version_and_help_answer() -> None:
     assert run("--version").stdout == f"vae3d {__version__}\n"
     for command in ("encode", "decode", "roundtrip", "info"):
@@ -308,79 +159,6 @@ def test_help_imports_nothing_slow() -> None:
 )
 def test_frames_are_parsed(text: str | None, expected: FrameRange) -> None:
     assert parse_frames(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "0", "5:5", "9:3", "a", "1:b", ":5", "5:", "-3", "1:2:3", "²"])
-def test_wrong_frames_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--frames"):
-        parse_frames(text)
-
-
-def test_a_spool_that_fails_is_one_line_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = [write_clip(tmp_path / f"{name}.mp4", 2) for name in "abc"]
-    from vae3d_cli.latents import LatentsSpool
-
-    append = LatentsSpool.append
-
-    def fail_once(*_: object) -> None:
-        monkeypatch.setattr(LatentsSpool, "append", append)
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(LatentsSpool, "append", fail_once)
-    result = run("encode", *clips, "-q", "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 2
-    first, summary = result.stderr.splitlines()
-    assert first.endswith("a.safetensors: No space left on device; nothing was written")
-    assert "1 of 3 inputs failed" in summary
-
-
-@pytest.mark.parametrize(
-    ("redirection", "status"), [("2>&-", 0), (">&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)], ids=lambda value: str(value)
-)
-def test_closed_standard_streams_do_no_harm(clip: Path, redirection: str, status: int) -> None:
-    command = f'"{sys.executable}" -m vae3d_cli encode "{clip}" -o "{clip.parent}/out.safetensors" {redirection}'
-    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
-    assert result.returncode == status
-    assert b"bug" not in result.stderr
-    assert (clip.parent / "out.safetensors").stat().st_size > 1000
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        (["encode", "."], 2),
-        (["encode", "/"], 2),
-        (["encode", ""], 2),
-        (["encode", "CLIP", "-o", "x" * 300], 1),
-        (["encode", "CLIP", "-o", "loop"], 1),
-        (["encode", "x" * 300 + ".mp4"], 1),
-        (["encode", "CLIP", "--frames", "0:99999999999999999999"], 2),
-        (["encode", "missing.mp4", "--device", "gpu"], 2),
-        (["roundtrip", "CLIP", "-o", "-", "--latents", "-"], 2),
-        (["roundtrip", "CLIP", "--fail-under", "psnr=nan"], 2),
-        (["roundtrip", "CLIP", "-o", "out.png"], 1),
-        (["encode", "nowhere/a.mp4", "nowhere/b.mp4"], 1),
-        (["encode", "missing.mp4", "gone.mp4", "-o", "new"], 1),
-    ],
-    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else str(value),
-)
-def test_odd_calls_are_errors_and_no_bugs(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
-) -> None:
-    monkeypatch.chdir(clip.parent)
-    Path("loop").symlink_to("loop")
-    before = sorted(clip.parent.iterdir())
-    result = run(*(clip.name if argument == "CLIP" else argument for argument in arguments))
-    assert result.exit_code == status
-    assert "vae3d: error: " in result.stderr
-    assert "bug" not in result.stderr
-    assert sorted(clip.parent.iterdir()) == before
-
-
-def test_skipping_does_not_take_a_folder_for_an_output(clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert_failed(run("encode", clip, "-o", tmp_path / "out", "--skip-existing"), 1, "is a directory")
 
 
 def test_info_reads_standard_input_and_fifos(clip: Path) -> None:

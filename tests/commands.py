@@ -1,0 +1,32 @@
+"""Running the commands."""
+
+import json
+import subprocess
+import sys
+
+from typer.testing import CliRunner, Result
+
+from vae3d_cli.cli import app
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def run_bytes(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """In a process of its own, for what goes through pipes."""
+    command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120)
+
+
+def assert_failed(result: Result, status: int, reason: str) -> None:
+    """The status, one line on standard error, and nothing on standard output."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("vae3d: error: ")
+    assert result.stderr.count("\n") == 1
+    assert reason in result.stderr
+
+
+def json_lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
