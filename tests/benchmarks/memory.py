@@ -20,17 +20,13 @@ def peak_bytes(*arguments: object) -> int:
 
 def main() -> None:
     """Print a row for each command."""
+    print(f"{'320x240':10}", *(f"{f'{length} frames':>12}" for length in LENGTHS), f"{'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
         clips = [write_clip(Path(folder) / f"{length}.mp4", length, 320, 240) for length in LENGTHS]
         latents = [clip.with_suffix(".safetensors") for clip in clips]
-        rows = {
-            "encode": [peak_bytes("encode", clip) for clip in clips],
-            "decode": [peak_bytes("decode", path) for path in latents],
-            "roundtrip": [peak_bytes("roundtrip", clip) for clip in clips],
-        }
-    print(f"{'320x240':10}", *(f"{f'{length} frames':>12}" for length in LENGTHS), f"{'ratio':>7}")
-    for name, (short, long) in rows.items():
-        print(f"{name:10} {short / 2**20:8.0f} MiB {long / 2**20:8.0f} MiB {long / short:7.3f}")
+        for name, inputs in (("encode", clips), ("decode", latents), ("roundtrip", clips)):
+            short, long = (peak_bytes(name, path) for path in inputs)
+            print(f"{name:10} {short / 2**20:8.0f} MiB {long / 2**20:8.0f} MiB {long / short:7.3f}", flush=True)
 
 
 if __name__ == "__main__":
