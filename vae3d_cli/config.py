@@ -28,3 +28,26 @@ class TinyConfig(VaeConfig):
     block_out_channels: tuple[int, int, int] = (48, 96, 192)
     encoder_layers: tuple[int, int, int] = (1, 2, 2)
     decoder_layers: tuple[int, int, int] = (2, 4, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HunyuanVideoConfig(VaeConfig):
+    """HunyuanVideo's causal 3D VAE (arXiv 2412.03603); the defaults are those of the released weights.
+
+    `block_out_channels` are the widths of the encoder's blocks, first to last; the decoder's are the reverse, with one
+    layer more in each.
+    """
+
+    latent_space: str = "hunyuanvideo"
+    scaling_factor: float = 0.476986
+    in_channels: int = 3
+    out_channels: int = 3
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    mid_block_add_attention: bool = True
+
+    @property
+    def strides(self) -> tuple[tuple[int, int, int], ...]:
+        """Time, height and width: what each block but the last shrinks by, and the decoder's block grows by."""
+        return ((1, 2, 2), (2, 2, 2), (2, 2, 2))
