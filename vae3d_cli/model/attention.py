@@ -16,7 +16,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     parts = [
         # The head dimension chooses the fused kernels where there are any.
         F.scaled_dot_product_attention(part[:, None], keys[:, None], values[:, None])[:, 0]
-        for part in queries.split(block, dim=1)
+        for part in torch.split(queries, block, dim=1)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 

@@ -71,7 +71,7 @@ class CausalAttention(nn.Module):
         stops = range(frame, tokens.shape[1] + 1, frame)
         frames = [attend(queries[:, stop - frame : stop], keys[:, :stop], values[:, :stop]) for stop in stops]
         attended = self.to_out[0](torch.cat(frames, dim=1))
-        return x + attended.transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + attended.transpose(1, 2).reshape(x.shape)
 
 
 class MidBlock(nn.Module):
@@ -200,7 +200,7 @@ class Decoder(nn.Module):
 
 
 class HunyuanVideoVae(nn.Module):
-    """Encoder and decoder, of whole clips or tiles. Tensors come and go as fp32; inside they have the weights' dtype."""
+    """Encoder and decoder of whole clips. Tensors come and go as fp32; inside they have the dtype of the weights."""
 
     def __init__(self, config: HunyuanVideoConfig) -> None:
         super().__init__()
