@@ -42,6 +42,13 @@ def small(small_checkpoint: Path) -> Model:
 
 
 @pytest.fixture(scope="session")
+def small_network(small: Model) -> TinyVae:
+    """The network of the small model."""
+    assert isinstance(small.network, TinyVae)
+    return small.network
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Model:
     """The embedded model, loaded."""
     return load_model("tiny", device="cpu")

@@ -35,11 +35,13 @@ CONFINED = {
     "typer": {"cli"},
     "rich": {"console"},
     "safetensors": {"latents", "weights"},
+    "huggingface_hub": {"weights"},
+    "psutil": {"execution"},
 }
 WITHOUT_TORCH = {"errors", "config", "files", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.
 QUICK = {"cli", "console", "errors", "files", "geometry", "config", "__init__", "__main__"}
-SLOW = {"torch", "av", "numpy", "rich", "safetensors"}
+SLOW = {"torch", "av", "huggingface_hub", "numpy", "rich", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

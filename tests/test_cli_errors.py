@@ -9,7 +9,7 @@ import pytest
 
 from tests.clips import write_clip
 from tests.commands import assert_failed, run
-from vae3d_cli.cli.jobs import parse_frames
+from vae3d_cli.cli.parse import parse_frames
 from vae3d_cli.errors import UsageError
 
 

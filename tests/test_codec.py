@@ -13,9 +13,11 @@ from vae3d_cli.codec.decode import decode_clip
 from vae3d_cli.codec.pixels import pixel_chunks, to_frames, to_pixels
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import LatentsError, OutputError, UsageError, VideoError
+from vae3d_cli.execution import StrategyOptions
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsReader
 from vae3d_cli.model.cache import TemporalCache
+from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.weights import Model, load_model
 
 CPU = torch.device("cpu")
@@ -49,14 +51,19 @@ def encode(clip: Path, output: Path, model: Model, **options: object) -> dict[st
 def test_stream_and_whole_give_the_same_bits(tmp_path: Path, small: Model) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 14)
     latents = [
-        encode(clip, tmp_path / f"{name}.safetensors", small, strategy=name)["latents"] for name in ("stream", "whole")
+        encode(clip, tmp_path / f"{name}.safetensors", small, strategy=StrategyOptions(name=name))["latents"]
+        for name in ("stream", "whole")
     ]
     assert latents[0].shape == (16, 5, 3, 4)
     assert torch.equal(*latents)
     # Before the video codec: x264's fastest code does not give the same bytes in every run.
     with LatentsReader(tmp_path / "stream.safetensors") as reader:
         frames = [
-            torch.stack(list(decode_clip(reader, reader.header, small, range(14), name, Stopwatch())))
+            torch.stack(
+                list(
+                    decode_clip(reader, reader.header, small, range(14), StrategyOptions(name=name), Stopwatch()).frames
+                )
+            )
             for name in ("stream", "whole")
         ]
     assert frames[0].shape == (14, 3, 24, 32)
@@ -162,11 +169,11 @@ def test_a_clip_does_not_fit_into_an_image(tmp_path: Path, clip: Path, small: Mo
     assert not (tmp_path / "out.png").exists()
 
 
-def test_only_the_frames_asked_for_are_encoded(tmp_path: Path, small: Model) -> None:
+def test_only_the_frames_asked_for_are_encoded(tmp_path: Path, small: Model, small_network: TinyVae) -> None:
     clip = write_clip(tmp_path / "clip.mkv", 12, codec="libx264rgb", pix_fmt="rgb24", options={"qp": "0"})
     part = encode(clip, tmp_path / "part", small, frames=FrameRange(3, 9))["latents"]
     pixels = to_pixels(moving_frames(12, 32, 24)[3:9] + [moving_frames(9, 32, 24)[8]] * 3, small.config, CPU)
-    assert torch.equal(part, small.network.encode(pixels, TemporalCache())[0, :16])
+    assert torch.equal(part, small_network.encode(pixels, TemporalCache())[0, :16])
     with pytest.raises(VideoError, match="has only 12 frames; --frames starts at 20"):
         encode(clip, tmp_path / "none", small, frames=FrameRange(20, 30))
 
@@ -178,7 +185,9 @@ def test_decoded_frames_are_those_of_the_whole_clip(tmp_path: Path, small: Model
     # Before the video codec, whose losses depend on the frames before.
     with LatentsReader(tmp_path / "a.safetensors") as latents:
         whole, part = (
-            torch.stack(list(decode_clip(latents, latents.header, small, selected, "stream", Stopwatch())))
+            torch.stack(
+                list(decode_clip(latents, latents.header, small, selected, StrategyOptions(), Stopwatch()).frames)
+            )
             for selected in (range(30), FrameRange(start, stop).within(30))
         )
     assert torch.equal(part, whole[start:stop])
@@ -237,7 +246,7 @@ def test_latents_are_stored_in_the_type_asked_for(tmp_path: Path, clip: Path, sm
 
 def test_unknown_strategies_are_called_wrong(tmp_path: Path, clip: Path, small: Model) -> None:
     with pytest.raises(UsageError, match="--strategy layerwise"):
-        encode_video(clip, tmp_path / "a", small, EncodeOptions(strategy="layerwise"))
+        encode_video(clip, tmp_path / "a", small, EncodeOptions(strategy=StrategyOptions(name="layerwise")))
 
 
 def test_info_tells_a_video_from_latents(tmp_path: Path, clip: Path, small: Model) -> None:

@@ -10,7 +10,6 @@ from tests.conftest import SMALL_CONFIG
 from vae3d_cli.model.cache import TemporalCache
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.model.tiny import TinyVae
-from vae3d_cli.weights import Model
 
 
 def clip(num_frames: int, height: int = 24, width: int = 32, seed: int = 1) -> Tensor:
@@ -29,85 +28,85 @@ def decode(network: TinyVae, latents: Tensor, sizes: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 9, 13])
-def test_one_and_4k_frames_become_one_and_k_latents_and_come_back(small: Model, num_frames: int) -> None:
-    moments = encode(small.network, clip(num_frames), [num_frames])
+def test_one_and_4k_frames_become_one_and_k_latents_and_come_back(small_network: TinyVae, num_frames: int) -> None:
+    moments = encode(small_network, clip(num_frames), [num_frames])
     assert moments.shape == (1, 32, 1 + (num_frames - 1) // 4, 3, 4)
-    pixels = decode(small.network, moments[:, :16], [moments.shape[2]])
+    pixels = decode(small_network, moments[:, :16], [moments.shape[2]])
     assert pixels.shape == (1, 3, num_frames, 24, 32)
 
 
-def test_any_chunk_plan_gives_the_same_bits(small: Model) -> None:
+def test_any_chunk_plan_gives_the_same_bits(small_network: TinyVae) -> None:
     pixels = clip(17)
-    whole_moments = encode(small.network, pixels, [17])
-    whole_pixels = decode(small.network, whole_moments[:, :16], [5])
+    whole_moments = encode(small_network, pixels, [17])
+    whole_pixels = decode(small_network, whole_moments[:, :16], [5])
     # Every way to cut five latent frames into chunks.
     for cuts in itertools.product([False, True], repeat=4):
         bounds = [0, *(index for index, cut in enumerate(cuts, 1) if cut), 5]
         latents = [stop - start for start, stop in itertools.pairwise(bounds)]
         frames = [4 * size for size in latents]
         frames[0] -= 3
-        assert torch.equal(encode(small.network, pixels, frames), whole_moments)
-        assert torch.equal(decode(small.network, whole_moments[:, :16], latents), whole_pixels)
+        assert torch.equal(encode(small_network, pixels, frames), whole_moments)
+        assert torch.equal(decode(small_network, whole_moments[:, :16], latents), whole_pixels)
 
 
-def test_no_latent_depends_on_a_later_frame(small: Model) -> None:
+def test_no_latent_depends_on_a_later_frame(small_network: TinyVae) -> None:
     pixels, changed = clip(13), clip(13)
     changed[:, :, 5:] = clip(8, seed=2)
-    a, b = (encode(small.network, frames, [13]) for frames in (pixels, changed))
+    a, b = (encode(small_network, frames, [13]) for frames in (pixels, changed))
     assert torch.equal(a[:, :, :2], b[:, :, :2])
     assert not torch.equal(a[:, :, 2], b[:, :, 2])
 
 
-def test_no_frame_depends_on_a_later_latent(small: Model) -> None:
+def test_no_frame_depends_on_a_later_latent(small_network: TinyVae) -> None:
     latents = torch.randn(1, 16, 4, 3, 4, generator=torch.Generator().manual_seed(3))
     changed = latents.clone()
     changed[:, :, 2:] += 1
-    a, b = (decode(small.network, values, [4]) for values in (latents, changed))
+    a, b = (decode(small_network, values, [4]) for values in (latents, changed))
     assert torch.equal(a[:, :, :5], b[:, :, :5])
     assert not torch.equal(a[:, :, 5:9], b[:, :, 5:9])
 
 
-def test_a_latent_depends_on_the_group_before(small: Model) -> None:
+def test_a_latent_depends_on_the_group_before(small_network: TinyVae) -> None:
     pixels, changed = clip(9), clip(9)
     changed[:, :, :1] = clip(1, seed=2)
-    a, b = (encode(small.network, frames, [9]) for frames in (pixels, changed))
+    a, b = (encode(small_network, frames, [9]) for frames in (pixels, changed))
     assert not torch.equal(a[:, :, 1], b[:, :, 1])
 
 
-def test_the_first_frame_is_the_same_as_an_image(small: Model) -> None:
+def test_the_first_frame_is_the_same_as_an_image(small_network: TinyVae) -> None:
     pixels = clip(9)
-    assert torch.equal(encode(small.network, pixels, [9])[:, :, :1], encode(small.network, pixels[:, :, :1], [1]))
+    assert torch.equal(encode(small_network, pixels, [9])[:, :, :1], encode(small_network, pixels[:, :, :1], [1]))
 
 
-def test_streams_do_not_mix(small: Model) -> None:
+def test_streams_do_not_mix(small_network: TinyVae) -> None:
     clips = [clip(9, seed=seed) for seed in (1, 2)]
-    alone = [encode(small.network, pixels, [9]) for pixels in clips]
+    alone = [encode(small_network, pixels, [9]) for pixels in clips]
     caches = [TemporalCache(), TemporalCache()]
     interleaved: list[list[Tensor]] = [[], []]
     for start, stop in ((0, 5), (5, 9)):
         for index, pixels in enumerate(clips):
-            interleaved[index].append(small.network.encode(pixels[:, :, start:stop], caches[index]))
+            interleaved[index].append(small_network.encode(pixels[:, :, start:stop], caches[index]))
     for index in range(2):
         assert torch.equal(torch.cat(interleaved[index], dim=2), alone[index])
 
 
-def test_decoding_may_start_as_early_as_the_context_says(small: Model) -> None:
+def test_decoding_may_start_as_early_as_the_context_says(small_network: TinyVae) -> None:
     latents = torch.randn(1, 16, 9, 3, 4, generator=torch.Generator().manual_seed(3))
-    whole = decode(small.network, latents, [9])[:, :, -4:]
-    context = small.network.decoder_context_latents
-    late = small.network.decode(latents[:, :, 8 - context :], TemporalCache(8 - context))
+    whole = decode(small_network, latents, [9])[:, :, -4:]
+    context = small_network.decoder_context_latents
+    late = small_network.decode(latents[:, :, 8 - context :], TemporalCache(8 - context))
     assert torch.equal(late[:, :, -4:], whole)
-    too_late = small.network.decode(latents[:, :, 9 - context :], TemporalCache(9 - context))
+    too_late = small_network.decode(latents[:, :, 9 - context :], TemporalCache(9 - context))
     assert not torch.equal(too_late[:, :, -4:], whole)
 
 
 @pytest.mark.parametrize(("started", "num_frames"), [(False, 0), (False, 4), (False, 3), (True, 5), (True, 0)])
-def test_a_chunk_of_another_length_is_refused(small: Model, started: bool, num_frames: int) -> None:
+def test_a_chunk_of_another_length_is_refused(small_network: TinyVae, started: bool, num_frames: int) -> None:
     cache = TemporalCache()
     if started:
-        small.network.encode(clip(1), cache)
+        small_network.encode(clip(1), cache)
     with pytest.raises(ValueError, match="frames are not"):
-        small.network.encode(clip(num_frames), cache)
+        small_network.encode(clip(num_frames), cache)
 
 
 def test_an_untrained_network_adds_nothing_to_the_linear_codec() -> None:

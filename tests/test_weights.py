@@ -67,12 +67,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, small_checkpoint: Path
     foreign, text, short = tmp_path / "foreign.safetensors", tmp_path / "text", tmp_path / "short.safetensors"
     save_file({"decoder.conv_in.conv.weight": torch.zeros(1)}, foreign)
     text.write_text("text")
+    (tmp_path / "empty").mkdir()
     short.write_bytes(small_checkpoint.read_bytes()[:-10])
     for name, reason in (
-        (foreign, "not a vae3d checkpoint"),
+        (foreign, "a model vae3d does not know, of 1 weights"),
         (text, "not a readable checkpoint"),
         (short, "not a readable checkpoint"),
-        (tmp_path, "is a directory"),
+        (tmp_path / "empty", "no checkpoint in this folder"),
         (tmp_path / "none", "no such model"),
     ):
         with pytest.raises(WeightsError, match=f"{name}: .*{reason}"):

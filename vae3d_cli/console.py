@@ -1,5 +1,6 @@
 """Rich: what people see. Results go to standard output, everything else to standard error."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,22 @@ def print_note(text: str) -> None:
 def print_detail(text: str) -> None:
     """One line on a decision taken, for `-v`."""
     _print_line(f"{PROGRAM}: {text}")
+
+
+def show_log(*, quiet: bool, verbose: bool) -> None:
+    """Print what the package logs: warnings as notes unless `quiet`, the rest as details where `verbose`."""
+    handler = _LogLines()
+    handler.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+    log = logging.getLogger("vae3d_cli")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+
+
+class _LogLines(logging.Handler):
+    """Log records as lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        (print_note if record.levelno >= logging.WARNING else print_detail)(record.getMessage())
 
 
 def print_path(path: str) -> None:

@@ -25,6 +25,10 @@ class WeightsError(Vae3dError):
     """A model that cannot be found or loaded."""
 
 
+class MemoryLimitError(Vae3dError):
+    """A clip of which no part fits the memory that it may take."""
+
+
 class OutputError(Vae3dError):
     """An output that may not or cannot be written."""
 

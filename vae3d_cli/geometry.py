@@ -96,3 +96,106 @@ class FrameRange:
     def within(self, num_frames: int) -> range:
         """The frames of the range that a clip of so many frames has."""
         return range(self.start, num_frames if self.stop is None else min(self.stop, num_frames))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a run of outputs of a convolution reads along one axis.
+
+    Positions `start` to `stop - 1` of its input, with so many copies of the edge `before` and `after` them.
+    """
+
+    start: int
+    stop: int
+    before: int
+    after: int
+
+
+def conv_reach(start: int, stop: int, size: int, *, kernel: int, stride: int, padding: int) -> Reach:
+    """What the outputs `start` to `stop - 1` read of an input of `size` positions, with `padding` copies in front."""
+    first = start * stride - padding
+    last = (stop - 1) * stride - padding + kernel
+    return Reach(max(first, 0), min(last, size), max(-first, 0), max(last - size, 0))
+
+
+def nearest_source(index: int, factor: int, *, keeps_first: bool) -> int:
+    """The position that nearest upsampling copies to `index`; with `keeps_first` position 0 is not repeated."""
+    if keeps_first:
+        return -(-index // factor)
+    return index // factor
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A part of a clip at one layer: frames `start` to `stop - 1`, rows `top` to `bottom - 1`, all columns."""
+
+    start: int
+    stop: int
+    top: int
+    bottom: int
+
+    def halves(self) -> tuple["Slab", ...]:
+        """Two slabs that cover this one, cut in time where it has several frames; itself if it is a single row."""
+        if self.stop - self.start > 1:
+            middle = (self.start + self.stop) // 2
+            return (Slab(self.start, middle, self.top, self.bottom), Slab(middle, self.stop, self.top, self.bottom))
+        if self.bottom - self.top > 1:
+            middle = (self.top + self.bottom) // 2
+            return (Slab(self.start, self.stop, self.top, middle), Slab(self.start, self.stop, middle, self.bottom))
+        return (self,)
+
+
+def plan_slabs(num_frames: int, height: int, slab_frames: int, slab_rows: int) -> list[Slab]:
+    """Slabs that cover a clip once, in the order of time; only slabs of one frame are cut into bands of rows."""
+    if slab_rows < height:
+        tops = range(0, height, slab_rows)
+        return [
+            Slab(frame, frame + 1, top, min(top + slab_rows, height)) for frame in range(num_frames) for top in tops
+        ]
+    starts = range(0, num_frames, slab_frames)
+    return [Slab(start, min(start + slab_frames, num_frames), 0, height) for start in starts]
+
+
+@dataclass(frozen=True)
+class TileAxis:
+    """Tiles along one axis: their length and distance in the input, and what is kept and blended of the output.
+
+    `tile` and `stride` count positions of the input, `kept` and `blended` those of the output.
+    """
+
+    tile: int
+    stride: int
+    kept: int
+    blended: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileSizes:
+    """The windows of `tiled`, in pixels and frames; the defaults are those of HunyuanVideo's own code.
+
+    A temporal window is one frame longer than `chunk_frames`, for the frame that stands alone.
+    """
+
+    tile_px: int = 256
+    tile_overlap_px: int = 64
+    chunk_frames: int = 64
+    chunk_overlap_frames: int = 16
+
+    def encoder_axes(self, config: VaeConfig) -> tuple[TileAxis, TileAxis]:
+        """Space and time: pixels and frames in, latents out."""
+        return (
+            _axis(self.tile_px, self.tile_overlap_px, 1, config.spatial_compression_ratio),
+            _axis(self.chunk_frames, self.chunk_overlap_frames, 1, config.temporal_compression_ratio),
+        )
+
+    def decoder_axes(self, config: VaeConfig) -> tuple[TileAxis, TileAxis]:
+        """Space and time: latents in, pixels and frames out."""
+        return (
+            _axis(self.tile_px, self.tile_overlap_px, config.spatial_compression_ratio, 1),
+            _axis(self.chunk_frames, self.chunk_overlap_frames, config.temporal_compression_ratio, 1),
+        )
+
+
+def _axis(tile: int, overlap: int, unit_in: int, unit_out: int) -> TileAxis:
+    stride = tile - overlap
+    return TileAxis(tile // unit_in, stride // unit_in, stride // unit_out, overlap // unit_out)

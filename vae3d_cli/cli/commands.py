@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vae3d_cli import __version__
-from vae3d_cli.cli import options, present
+from vae3d_cli.cli import models, options, present
+from vae3d_cli.cli.build import check_videos, encode_options, load, strategy_options
 from vae3d_cli.cli.guard import guarded
-from vae3d_cli.cli.jobs import Job, Target, parse_frames, parse_gates, plan_jobs
+from vae3d_cli.cli.jobs import Job, Target, plan_jobs
+from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.runner import Failures, Settings, run_jobs
 from vae3d_cli.console import print_error, progress_bar
-from vae3d_cli.errors import UsageError
 
 # torch and PyAV are imported inside the commands, so that --help answers at once.
 if TYPE_CHECKING:
-    from vae3d_cli.codec import EncodeOptions
     from vae3d_cli.weights import Model
 
 GATE_MISSED = 3
@@ -48,6 +48,9 @@ def main(
     """Turn video into the latents of a causal 3D VAE and back, and measure what is lost."""
 
 
+app.add_typer(models.app)
+
+
 @app.command()
 @guarded
 def encode(
@@ -66,9 +69,15 @@ def encode(
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
     strategy: options.StrategyName = "auto",
+    memory: options.Memory = None,
+    tile_px: options.TilePx = None,
+    tile_overlap_px: options.TileOverlapPx = None,
+    chunk_frames: options.ChunkFrames = None,
+    chunk_overlap_frames: options.ChunkOverlapFrames = None,
     posterior: options.Posterior = options.PosteriorChoice.mode,
     seed: options.Seed = None,
     latents_dtype: options.LatentsDtype = None,
+    scaled: options.Scaled = False,
     frames: options.Frames = None,
     threads: options.Threads = None,
     force: options.Force = False,
@@ -79,20 +88,19 @@ def encode(
     progress: options.ShowProgress = True,
 ) -> None:
     """Encode videos into latents files."""
-    settings = Settings(
-        force=force, skip_existing=skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress
-    )
+    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     target = Target("-o", output, lambda source: f"{source.stem}.safetensors", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
-    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy, device)
+    run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
+    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, device, scaled=scaled)
     from vae3d_cli.codec import encode_video
 
     def run(job: Job, loaded: "Model") -> None:
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = encode_video(job.source, job.outputs["output"], loaded, encode_options, update)
+            result = encode_video(job.source, job.outputs["output"], loaded, codec_options, update)
         present.present_result(result, settings)
 
-    run_jobs(jobs, settings, lambda: _load(model, device, dtype, threads, settings), run)
+    run_jobs(jobs, settings, lambda: load(model, device, dtype, threads, settings), run)
 
 
 @app.command()
@@ -102,7 +110,12 @@ def decode(
     output: options.VideoOutput = None,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="MODEL", help="A checkpoint file. Default: what the latents file names."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="hunyuanvideo, a checkpoint file or folder, or a hub id. Default: what the latents file names.",
+        ),
     ] = None,
     any_model: Annotated[
         bool, typer.Option("--any-model", help="Decode even with a model of another latent space.")
@@ -110,6 +123,11 @@ def decode(
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
     strategy: options.StrategyName = "auto",
+    memory: options.Memory = None,
+    tile_px: options.TilePx = None,
+    tile_overlap_px: options.TileOverlapPx = None,
+    chunk_frames: options.ChunkFrames = None,
+    chunk_overlap_frames: options.ChunkOverlapFrames = None,
     frames: options.Frames = None,
     threads: options.Threads = None,
     force: options.Force = False,
@@ -120,27 +138,28 @@ def decode(
     progress: options.ShowProgress = True,
 ) -> None:
     """Decode latents files into videos."""
-    settings = Settings(
-        force=force, skip_existing=skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress
-    )
+    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     target = Target("-o", output, lambda source: f"{source.stem}.decoded.mp4", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     from vae3d_cli.codec import DecodeOptions, decode_video
     from vae3d_cli.weights import check_device
 
     check_device(device)
-    _check_videos(jobs, "output")
-    decode_options = DecodeOptions(frames=parse_frames(frames), strategy=_strategy(strategy), any_model=any_model)
+    check_videos(jobs, "output")
+    run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
+    codec_options = DecodeOptions(frames=parse_frames(frames), strategy=run_by, any_model=any_model)
 
     def prepare() -> "Callable[[str], Model]":
-        load = functools.cache(lambda name: _load(name, device, dtype, threads, settings))
+        load_once = functools.cache(lambda name: load(name, device, dtype, threads, settings))
         if model is not None:
-            load(model)
-        return load
+            load_once(model)
+        return load_once
 
-    def run(job: Job, load: "Callable[[str], Model]") -> None:
+    def run(job: Job, load_once: "Callable[[str], Model]") -> None:
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = decode_video(job.source, job.outputs["output"], model, decode_options, load=load, progress=update)
+            result = decode_video(
+                job.source, job.outputs["output"], model, codec_options, load=load_once, progress=update
+            )
         present.present_result(result, settings)
 
     run_jobs(jobs, settings, prepare, run)
@@ -168,9 +187,15 @@ def roundtrip(
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
     strategy: options.StrategyName = "auto",
+    memory: options.Memory = None,
+    tile_px: options.TilePx = None,
+    tile_overlap_px: options.TileOverlapPx = None,
+    chunk_frames: options.ChunkFrames = None,
+    chunk_overlap_frames: options.ChunkOverlapFrames = None,
     posterior: options.Posterior = options.PosteriorChoice.mode,
     seed: options.Seed = None,
     latents_dtype: options.LatentsDtype = None,
+    scaled: options.Scaled = False,
     frames: options.Frames = None,
     threads: options.Threads = None,
     force: options.Force = False,
@@ -181,31 +206,30 @@ def roundtrip(
     progress: options.ShowProgress = True,
 ) -> None:
     """Encode and decode videos, and report PSNR and SSIM."""
-    settings = Settings(
-        force=force, skip_existing=skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress
-    )
+    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     targets = {
         "recon": Target("-o", output, lambda source: f"{source.stem}.mp4"),
         "latents": Target("--latents", latents, lambda source: f"{source.stem}.safetensors"),
     }
     jobs = plan_jobs(inputs, targets)
     gates = parse_gates(fail_under or [])
-    encode_options = _encode_options(posterior, seed, frames, latents_dtype, strategy, device)
+    run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
+    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, device, scaled=scaled)
     from vae3d_cli.codec import roundtrip_video
 
-    _check_videos(jobs, "recon")
+    check_videos(jobs, "recon")
     missed_inputs = []
 
     def run(job: Job, loaded: "Model") -> None:
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = roundtrip_video(job.source, loaded, encode_options, outputs=job.outputs, progress=update)
+            result = roundtrip_video(job.source, loaded, codec_options, outputs=job.outputs, progress=update)
         missed = result.missed_gates(gates)
         present.present_roundtrip(result, missed, settings, per_frame=per_frame)
         if missed:
             missed_inputs.append(job.name)
             print_error(f"{job.name}: below --fail-under: {', '.join(missed)}")
 
-    run_jobs(jobs, settings, lambda: _load(model, device, dtype, threads, settings), run)
+    run_jobs(jobs, settings, lambda: load(model, device, dtype, threads, settings), run)
     if missed_inputs:
         raise typer.Exit(GATE_MISSED)
 
@@ -227,59 +251,3 @@ def info(
         with failures.of(job):
             present.present_info(describe(job.source), settings)
     failures.conclude(len(jobs))
-
-
-def _encode_options(
-    posterior: options.PosteriorChoice,
-    seed: int | None,
-    frames: str | None,
-    latents_dtype: options.DtypeChoice | None,
-    strategy: str,
-    device: str,
-) -> "EncodeOptions":
-    if seed is not None and posterior is not options.PosteriorChoice.sample:
-        raise UsageError("--seed: only --posterior sample draws anything")
-    frame_range = parse_frames(frames)
-    from vae3d_cli.codec import EncodeOptions
-    from vae3d_cli.weights import DTYPES, check_device
-
-    check_device(device)
-    return EncodeOptions(
-        posterior=posterior.value,
-        seed=seed,
-        frames=frame_range,
-        latents_dtype=None if latents_dtype is None else DTYPES[latents_dtype.value],
-        strategy=_strategy(strategy),
-    )
-
-
-def _strategy(name: str) -> str:
-    """The name of a strategy, once it is known to be one."""
-    from vae3d_cli.execution import choose_strategy
-
-    return choose_strategy(name).name
-
-
-def _check_videos(jobs: list[Job], output: str) -> None:
-    """See that every video can be written under its name."""
-    from vae3d_cli.video import check_suffix
-
-    for job in jobs:
-        path = job.outputs.get(output)
-        if path is not None:
-            check_suffix(path)
-
-
-def _load(
-    name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings
-) -> "Model":
-    """Load a model, and say which."""
-    import torch
-
-    from vae3d_cli.weights import load_model
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    loaded = load_model(name, device=device, dtype=dtype.value)
-    present.present_model(loaded, settings)
-    return loaded

@@ -1,6 +1,5 @@
 """What is read and where it goes, decided before any work."""
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +8,6 @@ from pathlib import Path
 
 from vae3d_cli.errors import OutputError, UsageError
 from vae3d_cli.files import check_input, check_output, same_file
-from vae3d_cli.geometry import FrameRange
 
 PIPE = "-"
 
@@ -122,38 +120,3 @@ def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
         if job.source is not None and same_file(job.source, path):
             raise OutputError(f"{path}: is the input itself; name another output")
     return False
-
-
-def parse_frames(text: str | None) -> FrameRange:
-    """`A:B` is frames A to B-1, `N` is `0:N`.
-
-    Raises:
-        UsageError: It is neither, or holds no frame.
-    """
-    if text is None:
-        return FrameRange()
-    first, colon, last = text.partition(":")
-    bounds = (first, last) if colon else ("0", first)
-    if not all(re.fullmatch("[0-9]{1,15}", bound) for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
-        raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
-    return FrameRange(int(bounds[0]), int(bounds[1]))
-
-
-GATES = ("psnr", "psnr.min", "psnr.pooled", "ssim", "ssim.min")
-
-
-def parse_gates(texts: list[str]) -> dict[str, float]:
-    """`NAME=VALUE` as a minimum by name.
-
-    Raises:
-        UsageError: There is no such metric, or the value is no number.
-    """
-    gates = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?|-?\.[0-9]+", value):
-            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30")
-        gates[name] = float(value)
-        if name not in GATES:
-            raise UsageError(f"--fail-under {text}: there is no metric {name}; use {', '.join(GATES)}")
-    return gates

@@ -54,7 +54,13 @@ ReconOutput = Annotated[
 ]
 ModelName = Annotated[
     str,
-    typer.Option("-m", "--model", metavar="MODEL", envvar="VAE3D_MODEL", help="tiny (embedded), or a checkpoint file."),
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        envvar="VAE3D_MODEL",
+        help="tiny (embedded), hunyuanvideo (fetched once), a checkpoint file or folder, or a hub id org/name.",
+    ),
 ]
 Device = Annotated[
     str,
@@ -65,7 +71,28 @@ Device = Annotated[
 Dtype = Annotated[ComputeDtypeChoice, typer.Option(help="Precision of the networks; auto is bf16 on cuda, else fp32.")]
 StrategyName = Annotated[
     str,
-    typer.Option("--strategy", metavar="NAME", help="auto, stream (bounded memory) or whole; same numbers for tiny."),
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        help="How a clip is run: auto; stream or whole (tiny); whole, layerwise or tiled (HunyuanVideo). All are exact "
+        "but tiled.",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Budget for the working set on the device, such as 6GiB; default: most of what is free."
+    ),
+]
+TilePx = Annotated[int | None, typer.Option(metavar="N", min=8, help="Side of a tile of tiled.  [default: 256]")]
+TileOverlapPx = Annotated[int | None, typer.Option(metavar="N", min=0, help="Overlap of tiles.  [default: 64]")]
+ChunkFrames = Annotated[
+    int | None, typer.Option(metavar="N", min=4, help="Frames of a window of tiled, and one more.  [default: 64]")
+]
+ChunkOverlapFrames = Annotated[int | None, typer.Option(metavar="N", min=0, help="Overlap of windows.  [default: 16]")]
+Scaled = Annotated[
+    bool,
+    typer.Option("--scaled/--unscaled", help="Multiply latents by the model's scaling factor, as trainers want them."),
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.")]
 Posterior = Annotated[PosteriorChoice, typer.Option(help="The mean, a random draw, or mean and logvar.")]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vae3d_cli.weights import Model
 
 Rows = list[tuple[str, str]]
+HUNYUANVIDEO = "hunyuanvideo"
 
 
 def present_model(model: "Model", settings: Settings) -> None:
@@ -56,7 +57,8 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
 def _present_run(result: "Run", settings: Settings) -> None:
     """What is worth saying of a run, beside its result."""
     space = result.model.config.latent_space
-    settings.note(f"the latents are of {result.model.name}'s own latent space ({space}), not HunyuanVideo's")
+    if space != HUNYUANVIDEO:
+        settings.note(f"the latents are of {result.model.name}'s own latent space ({space}), not HunyuanVideo's")
     for note in result.notes:
         settings.note(note)
     if settings.verbose:

@@ -15,7 +15,7 @@ from vae3d_cli.errors import Interrupted, UsageError
 T = TypeVar("T")
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Settings:
     """What all commands take: how to treat outputs that exist, and what to print."""
 

@@ -8,19 +8,19 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress
+from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress, ignore_progress
 from vae3d_cli.codec.memory import memory_errors
 from vae3d_cli.codec.outputs import display_name, video_output
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import LatentsError
-from vae3d_cli.execution import choose_strategy
-from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, plan_chunks
+from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, reads_ahead
+from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import Timing
-from vae3d_cli.weights import EMBEDDED, Model, load_model
+from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
 
 
 class LatentsSource(Protocol):
@@ -35,7 +35,7 @@ class DecodeOptions:
     """How latents are decoded. `any_model` decodes latents of another latent space, which gives noise or worse."""
 
     frames: FrameRange = field(default_factory=FrameRange)
-    strategy: str = "auto"
+    strategy: StrategyOptions = field(default_factory=StrategyOptions)
     any_model: bool = False
 
 
@@ -46,7 +46,7 @@ def decode_video(
     options: DecodeOptions = DecodeOptions(),
     *,
     load: Callable[[str], Model] = load_model,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = ignore_progress,
 ) -> DecodeResult:
     """Decode the latents file `source` into the video `output`; `None` is standard input or output.
 
@@ -71,11 +71,10 @@ def decode_video(
                 f"{latents.name}: has only {header.num_frames} frames; --frames starts at {options.frames.start}"
             )
         watch = Stopwatch()
-        frames = decode_clip(latents, header, loaded, selected, options.strategy, watch)
+        decoded = decode_clip(latents, header, loaded, selected, options.strategy, watch, progress)
         with video_output(output, header, _timing(latents, selected), len(selected)) as writer:
-            for done, frame in enumerate(frames, 1):
+            for frame in decoded.frames:
                 writer.write(frame.numpy())
-                progress(done, len(selected))
         shape = latents.shape
     total = loaded.load_seconds + time.perf_counter() - start
     return DecodeResult(
@@ -83,7 +82,7 @@ def decode_video(
         output=display_name(output),
         model=loaded,
         header=header,
-        decoded_with=choose_strategy(options.strategy).describe(),
+        decoded_with=decoded.execution.strategy,
         num_frames=len(selected),
         latents_shape=shape,
         seconds={"load": loaded.load_seconds, "decode": watch.seconds, "total": total},
@@ -91,28 +90,58 @@ def decode_video(
     )
 
 
+@dataclass(frozen=True)
+class DecodedClip:
+    """The frames `[3, H, W]` of a clip, uint8 on the CPU, as they are asked for, and how they are made."""
+
+    frames: Iterator[Tensor]
+    execution: Execution
+
+
 def decode_clip(
-    latents: LatentsSource, header: LatentsHeader, model: Model, selected: range, strategy: str, watch: Stopwatch
-) -> Iterator[Tensor]:
-    """Frames `[3, H, W]`, uint8 on the CPU, of the clip that `header` describes; `watch` counts the time in the model.
+    latents: LatentsSource,
+    header: LatentsHeader,
+    model: Model,
+    selected: range,
+    strategy: StrategyOptions,
+    watch: Stopwatch,
+    progress: Progress = ignore_progress,
+) -> DecodedClip:
+    """The selected frames of the clip that `header` describes; `watch` counts the time in the model.
 
-    Decoding starts as many latent frames early as the first selected frame can depend on.
+    Decoding starts as many latent frames early as the first selected frame can depend on, and ends with the last that
+    any can depend on. `progress` is told of the selected frames.
+
+    Raises:
+        UsageError: The model has no such strategy.
     """
-    config, network = model.config, model.network
-    first = max(0, latent_frame_of(selected.start, config) - network.decoder_context_latents)
-    stop = latent_frame_of(selected.stop - 1, config) + 1
-    position = Chunk(first, stop).first_frame(config)
-
+    config, context = model.config, model.network.decoder_context_latents
+    first, stop = 0, num_latent_frames(header.num_frames, config)
+    if context is not None:
+        first = max(0, latent_frame_of(selected.start, config) - context)
+        stop = latent_frame_of(selected.stop - 1, config) + 1
+    total = len(selected)
     chunks = (
         _decodable(latents.read(chunk.start, chunk.stop), header).to(model.device)
         for chunk in plan_chunks(CHUNK_LATENTS, stop, first)
     )
-    decoded = choose_strategy(strategy).decode(network, watch.outside(chunks), first)
-    for chunk in watch.over(pixels.cpu() for pixels in decoded):
-        for frame in to_frames(chunk, header.height, header.width):
-            if position in selected:
-                yield frame
-            position += 1
+    execution = decode_chunks(
+        model.network, watch.outside(chunks), strategy, first, lambda share: progress(round(share * total), total)
+    )
+
+    def frames() -> Iterator[Tensor]:
+        position = Chunk(first, stop).first_frame(config)
+        by_frame = ignore_progress if reads_ahead(strategy, model.network) else progress
+        for chunk in watch.over(pixels.cpu() for pixels in execution.chunks):
+            for frame in to_frames(chunk, header.height, header.width):
+                if position in selected:
+                    yield frame
+                    by_frame(selected.index(position) + 1, total)
+                position += 1
+            if position >= selected.stop:
+                return
+
+    return DecodedClip(frames(), execution)
 
 
 def check_fit(latents: LatentsReader, model: Model, *, any_model: bool) -> tuple[str, ...]:
@@ -141,11 +170,10 @@ def check_fit(latents: LatentsReader, model: Model, *, any_model: bool) -> tuple
 
 def _model_of(latents: LatentsReader) -> str:
     """The name of the model that the file was made with, if we know where to find it."""
-    if latents.header.model != EMBEDDED:
-        raise LatentsError(
-            f"{latents.name}: was encoded with the checkpoint {latents.header.model}; say where it is with -m"
-        )
-    return EMBEDDED
+    name = latents.header.model
+    if name not in KNOWN_MODELS:
+        raise LatentsError(f"{latents.name}: was encoded with the checkpoint {name}; say where it is with -m")
+    return name
 
 
 def _decodable(stored: Tensor, header: LatentsHeader) -> Tensor:

@@ -19,8 +19,9 @@ from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
 from vae3d_cli.codec.pixels import pixel_chunks
 from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.codec.timer import Stopwatch
+from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
-from vae3d_cli.execution import Strategy, choose_strategy
+from vae3d_cli.execution import StrategyOptions, encode_chunks, reads_ahead
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
@@ -34,15 +35,24 @@ CHUNK_LATENTS = 1
 Progress = Callable[[int, int | None], None]
 
 
+def ignore_progress(_done: int, _total: int | None) -> None:
+    """Where nobody watches."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
-    """How a clip is encoded. `seed` is for `sample`, and drawn where it is not given."""
+    """How a clip is encoded.
+
+    `seed` is for `sample`, and drawn where it is not given. `scaled` multiplies the latents by the scaling factor;
+    moments stay as they are.
+    """
 
     posterior: str = "mode"
     seed: int | None = None
     frames: FrameRange = field(default_factory=FrameRange)
     latents_dtype: torch.dtype | None = None
-    strategy: str = "auto"
+    strategy: StrategyOptions = field(default_factory=StrategyOptions)
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def encode_video(
     output: Path | None,
     model: Model,
     options: EncodeOptions = EncodeOptions(),
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = ignore_progress,
 ) -> EncodeResult:
     """Encode the video `source` into the latents file `output`; `None` is standard input or output.
 
@@ -102,17 +112,21 @@ def encode_clip(
     Raises:
         VideoError: The video is damaged, or has none of the frames that were asked for.
         LatentsError: The latents are not finite in the type that they are stored in.
+        UsageError: The model has no such strategy.
     """
-    strategy = choose_strategy(options.strategy)
     seed = options.seed
     if options.posterior == "sample" and seed is None:
         seed = secrets.randbits(32)
     stamps = array("q")
     watch = Stopwatch()
-    frames = _read_frames(video, options.frames, stamps, progress)
+    ahead = reads_ahead(options.strategy, model.network)
+    frames = _read_frames(video, options.frames, stamps, ignore_progress if ahead else progress)
     chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, model.device))
+    execution = encode_chunks(
+        model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
+    )
     try:
-        for latents in watch.over(_encode_chunks(strategy, model, chunks, options, seed)):
+        for latents in watch.over(_latents_of(execution.chunks, model.config, options, seed)):
             spool.append(latents)
     except LatentsError as error:
         raise LatentsError(f"{video.name}: {error}") from error
@@ -126,9 +140,10 @@ def encode_clip(
         encoder_sha256=model.encoder_sha256,
         posterior=options.posterior,
         seed=seed,
+        scaled=options.scaled and options.posterior != "moments",
         scaling_factor=model.config.scaling_factor,
         num_frames=len(pts),
-        strategy=strategy.describe(),
+        strategy=execution.strategy,
         source=video.base_name,
         software=f"vae3d {__version__}",
         height=video.info.height,
@@ -153,17 +168,18 @@ def _read_frames(
         progress(len(stamps), total)
 
 
-def _encode_chunks(
-    strategy: Strategy, model: Model, chunks: Iterator[Tensor], options: EncodeOptions, seed: int | None
+def _latents_of(
+    chunks: Iterator[Tensor], config: VaeConfig, options: EncodeOptions, seed: int | None
 ) -> Iterator[Tensor]:
     """What the file stores, `[C, T', h, w]` on the CPU: latents, or moments."""
     generator = torch.Generator().manual_seed(seed) if options.posterior == "sample" and seed is not None else None
-    for moments in strategy.encode(model.network, chunks):
+    factor = config.scaling_factor if options.scaled else 1.0
+    for moments in chunks:
         posterior = Posterior.from_moments(moments.cpu())
         if options.posterior == "moments":
             yield torch.cat((posterior.mean, posterior.logvar), dim=1)[0]
         else:
-            yield (posterior.mode() if generator is None else posterior.sample(generator))[0]
+            yield (posterior.mode() if generator is None else posterior.sample(generator))[0] * factor
 
 
 def _notes(video: VideoReader) -> tuple[str, ...]:

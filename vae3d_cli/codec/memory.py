@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from vae3d_cli.errors import Vae3dError
+from vae3d_cli.errors import MemoryLimitError
+from vae3d_cli.execution import is_out_of_memory
 
 
 def peak_memory_bytes() -> int:
@@ -26,16 +27,17 @@ def memory_errors(name: str) -> Iterator[None]:
     """Say of a clip that it does not fit.
 
     Raises:
-        Vae3dError: There is no memory left, on the device or on the host.
+        MemoryLimitError: There is no memory left, on the device or on the host.
     """
     try:
         yield
+    except MemoryLimitError as error:
+        raise MemoryLimitError(f"{name}: {error}") from error
     except (MemoryError, RuntimeError) as error:
-        # On the CPU torch has no class of its own for it.
-        is_host = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-        if not is_host and not isinstance(error, torch.OutOfMemoryError):
+        if not is_out_of_memory(error):
             raise
-        where = "host" if is_host else "device"
-        raise Vae3dError(
-            f"{name}: the memory of the {where} is not enough; use --strategy stream, or a clip of smaller frames"
+        where = "device" if isinstance(error, torch.OutOfMemoryError) else "host"
+        raise MemoryLimitError(
+            f"{name}: the memory of the {where} is not enough; use --strategy auto with a lower --memory, or smaller "
+            "frames"
         ) from error

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 
 from vae3d_cli.codec.decode import decode_clip
-from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip
+from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress
 from vae3d_cli.codec.memory import memory_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.results import RoundtripResult
@@ -28,7 +28,7 @@ def roundtrip_video(
     options: EncodeOptions = EncodeOptions(),  # noqa: B008 - frozen
     *,
     outputs: Mapping[str, Path | None] = MappingProxyType({}),
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = ignore_progress,
 ) -> RoundtripResult:
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
@@ -52,12 +52,19 @@ def roundtrip_video(
         writers = _open_outputs(outputs, clip, spool, stack)
         video = stack.enter_context(open_video())
         originals = islice(video, first, first + num_frames)
-        decoded = decode_clip(spool, clip.header, model, range(num_frames), options.strategy, watch)
-        for done, (original, frame) in enumerate(zip(originals, decoded, strict=True), 1):
+        decoded = decode_clip(
+            spool,
+            clip.header,
+            model,
+            range(num_frames),
+            options.strategy,
+            watch,
+            lambda done, _total: progress(num_frames + done, 2 * num_frames),
+        )
+        for original, frame in zip(originals, decoded.frames, strict=True):
             meter.add(torch.from_numpy(original.rgb), frame)
             for writer in writers:
                 writer.write(frame.numpy())
-            progress(num_frames + done, 2 * num_frames)
         shape = spool.shape
     total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(

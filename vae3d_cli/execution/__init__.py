@@ -4,6 +4,22 @@ A strategy turns an iterator of pixel chunks into one of moments, and an iterato
 The first chunk begins the clip; chunks may be of any length.
 """
 
-from vae3d_cli.execution.strategy import STRATEGIES, Strategy, choose_strategy
+from vae3d_cli.execution.memory import is_out_of_memory
+from vae3d_cli.execution.strategy import (
+    Execution,
+    StrategyOptions,
+    check_strategy,
+    decode_chunks,
+    encode_chunks,
+    reads_ahead,
+)
 
-__all__ = ["STRATEGIES", "Strategy", "choose_strategy"]
+__all__ = [
+    "Execution",
+    "StrategyOptions",
+    "check_strategy",
+    "decode_chunks",
+    "encode_chunks",
+    "is_out_of_memory",
+    "reads_ahead",
+]

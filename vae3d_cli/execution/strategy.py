@@ -1,68 +1,170 @@
-"""The strategies by name, and the choice among them."""
+"""The strategies by name: what they are for which network, and the choice among them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae3d_cli.errors import UsageError
+from vae3d_cli.execution.exact import Coder, at_rest, gather, run_exactly, run_whole
+from vae3d_cli.execution.layers import decoder_layers, encoder_layers
+from vae3d_cli.execution.layerwise import run_layerwise
+from vae3d_cli.execution.memory import Memory
+from vae3d_cli.execution.slabs import Progress
+from vae3d_cli.execution.tiled import run_tiled
+from vae3d_cli.geometry import TileAxis, TileSizes
 from vae3d_cli.model.cache import TemporalCache
+from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.model.tiny import TinyVae
 
+Network = TinyVae | HunyuanVideoVae
+AUTO = "auto"
+STREAM, WHOLE, LAYERWISE, TILED = "stream", "whole", "layerwise", "tiled"
+STRATEGIES = (STREAM, WHOLE, LAYERWISE, TILED)
 
-@dataclass(frozen=True)
-class Strategy:
-    """How a clip is run.
 
-    `encode(network, pixels)` yields moments `[B, 2C, T', H/8, W/8]` for chunks of pixels `[B, 3, T, H, W]`;
-    `decode(network, latents, start)` yields pixels for chunks of latents, of which the first is latent frame `start` of
-    its clip.
+@dataclass(frozen=True, kw_only=True)
+class StrategyOptions:
+    """How a clip is to be run: `tiles` are for `tiled`, `memory_bytes` is the budget on the device.
+
+    By default the budget is most of what is free. What does not fit rests in host memory, then in temporary files.
     """
 
-    name: str
-    encode: Callable[[TinyVae, Iterable[Tensor]], Iterator[Tensor]]
-    decode: Callable[[TinyVae, Iterable[Tensor], int], Iterator[Tensor]]
-
-    def describe(self) -> dict[str, object]:
-        """What a latents file and the JSON say of it."""
-        return {"name": self.name}
+    name: str = AUTO
+    tiles: TileSizes = field(default_factory=TileSizes)
+    memory_bytes: int | None = None
 
 
-def _stream_encode(network: TinyVae, pixels: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Chunk by chunk, remembering one map per memory block: the memory does not grow with the clip."""
-    cache = TemporalCache()
-    for chunk in pixels:
-        yield network.encode(chunk, cache)
+@dataclass
+class Execution:
+    """A clip on its way through a network: `chunks` come out as they are asked for.
+
+    `strategy` is what a latents file says of it, and holds once they are all out.
+    """
+
+    chunks: Iterator[Tensor]
+    strategy: dict[str, object]
 
 
-def _stream_decode(network: TinyVae, latents: Iterable[Tensor], start: int) -> Iterator[Tensor]:
-    cache = TemporalCache(start)
-    for chunk in latents:
-        yield network.decode(chunk, cache)
-
-
-def _whole_encode(network: TinyVae, pixels: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The whole clip as one chunk, for comparison."""
-    return _stream_encode(network, [torch.cat(list(pixels), dim=2)])
-
-
-def _whole_decode(network: TinyVae, latents: Iterable[Tensor], start: int) -> Iterator[Tensor]:
-    return _stream_decode(network, [torch.cat(list(latents), dim=2)], start)
-
-
-STRATEGIES = {
-    "stream": Strategy("stream", _stream_encode, _stream_decode),
-    "whole": Strategy("whole", _whole_encode, _whole_decode),
-}
-
-
-def choose_strategy(name: str) -> Strategy:
-    """The strategy of that name; `auto` streams, which is exact for a network that can.
+def check_strategy(options: StrategyOptions, network: nn.Module | None = None) -> None:
+    """See that there is such a strategy, and that `network` has it.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: It is not so, or the tiles are of impossible sizes.
     """
-    if name != "auto" and name not in STRATEGIES:
-        raise UsageError(f"--strategy {name}: the model has none of that name; use auto, {', '.join(STRATEGIES)}")
-    return STRATEGIES["stream" if name == "auto" else name]
+    names: tuple[str, ...] = STRATEGIES
+    if isinstance(network, TinyVae):
+        names = (STREAM, WHOLE)
+    elif isinstance(network, HunyuanVideoVae):
+        names = (WHOLE, LAYERWISE, TILED)
+    if options.name not in (AUTO, *names):
+        raise UsageError(f"--strategy {options.name}: the model has none of that name; use auto, {', '.join(names)}")
+    tiles = options.tiles
+    for flag, size, overlap, unit in (
+        ("tile", tiles.tile_px, tiles.tile_overlap_px, 8),
+        ("chunk", tiles.chunk_frames, tiles.chunk_overlap_frames, 4),
+    ):
+        if size % unit or overlap % unit or not 0 <= overlap < size:
+            raise UsageError(
+                f"--{flag}: a size of {size} with an overlap of {overlap} cannot be; both are multiples of {unit}, and "
+                "the overlap is smaller"
+            )
+
+
+def reads_ahead(options: StrategyOptions, network: Network) -> bool:
+    """Whether the whole clip is read before any of it is computed."""
+    return isinstance(network, HunyuanVideoVae) and options.name != TILED
+
+
+def encode_chunks(
+    network: Network, pixels: Iterable[Tensor], options: StrategyOptions, progress: Progress = lambda _share: None
+) -> Execution:
+    """Moments `[B, 2C, T', H/8, W/8]` of a clip that comes in chunks of pixels `[B, 3, T, H, W]`.
+
+    The first chunk has 1 + 4k frames, the others 4k. `progress` is told the share of the work that is done, where the
+    whole clip is read ahead.
+
+    Raises:
+        UsageError: The network has no such strategy.
+        MemoryLimitError: No part of the clip fits the memory.
+        OutputError: The disk has no room for what does not fit.
+    """
+    check_strategy(options, network)
+    if isinstance(network, TinyVae):
+        return _stream(network.encode, pixels, options, TemporalCache())
+    coder = Coder(network.encode, encoder_layers(network), network.quant_conv.weight.dtype)
+    return _run(coder, network, pixels, options, options.tiles.encoder_axes(network.config), progress)
+
+
+def decode_chunks(
+    network: Network,
+    latents: Iterable[Tensor],
+    options: StrategyOptions,
+    start: int = 0,
+    progress: Progress = lambda _share: None,
+) -> Execution:
+    """Pixels `[B, 3, T, H, W]` of latents `[B, C, T', H/8, W/8]` that come in chunks.
+
+    The first is latent frame `start` of its clip: not 0 only where the network has a context.
+
+    Raises:
+        UsageError: The network has no such strategy.
+        MemoryLimitError: No part of the clip fits the memory.
+        OutputError: The disk has no room for what does not fit.
+    """
+    check_strategy(options, network)
+    if isinstance(network, TinyVae):
+        return _stream(network.decode, latents, options, TemporalCache(start))
+    coder = Coder(network.decode, decoder_layers(network), network.quant_conv.weight.dtype)
+    return _run(coder, network, latents, options, options.tiles.decoder_axes(network.config), progress)
+
+
+def _stream(
+    code: Callable[[Tensor, TemporalCache], Tensor],
+    chunks: Iterable[Tensor],
+    options: StrategyOptions,
+    cache: TemporalCache,
+) -> Execution:
+    """Chunk by chunk, remembering one map per memory block; `whole` is the clip as one chunk, for comparison."""
+    if options.name == WHOLE:
+        return Execution((code(torch.cat(list(parts), dim=2), cache) for parts in [chunks]), {"name": WHOLE})
+    return Execution((code(chunk, cache) for chunk in chunks), {"name": STREAM})
+
+
+def _run(
+    coder: Coder,
+    network: HunyuanVideoVae,
+    chunks: Iterable[Tensor],
+    options: StrategyOptions,
+    axes: tuple[TileAxis, TileAxis],
+    progress: Progress,
+) -> Execution:
+    """HunyuanVideo's network."""
+    memory = Memory(network.quant_conv.weight.device, options.memory_bytes)
+
+    def choose(name: str) -> None:
+        execution.strategy = {"name": name}
+
+    def run() -> Iterator[Tensor]:
+        with memory:
+            if options.name == TILED:
+                yield from run_tiled(run_tile, chunks, *axes)
+                return
+            source = gather(chunks, coder, memory)
+            if options.name == WHOLE:
+                yield from run_whole(source, coder, progress)
+            elif options.name == LAYERWISE:
+                yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
+            else:
+                yield from run_exactly(source, coder, memory, progress, choose)
+
+    def run_tile(tile: Tensor) -> Tensor:
+        """A tile is a clip of its own; one that does not fit goes layer by layer, with the same result."""
+        source = at_rest(tile, coder, memory)
+        parts = [part.cpu() for part in run_exactly(source, coder, memory, lambda _: None, lambda _: None)]
+        return torch.cat(parts, dim=2)
+
+    sizes = asdict(options.tiles) if options.name == TILED else {}
+    execution = Execution(run(), {"name": options.name, **sizes})
+    return execution

@@ -10,18 +10,18 @@ from torch import Tensor
 MAX_SCORES = 1 << 26
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend(queries: Tensor, keys: Tensor, values: Tensor, max_scores: int = MAX_SCORES) -> Tensor:
     """Softmax attention of queries `[B, Q, C]` over keys and values `[B, K, C]`: `[B, Q, C]`."""
-    block = max(1, MAX_SCORES // keys.shape[1])
+    block = max(1, max_scores // keys.shape[1])
     parts = [
-        # The head dimension chooses the fused kernels where there are any.
+        # Four dimensions: with three, the fused kernels are not taken.
         F.scaled_dot_product_attention(part[:, None], keys[:, None], values[:, None])[:, 0]
         for part in torch.split(queries, block, dim=1)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]], max_scores: int = MAX_SCORES) -> Tensor:
     """The same over keys and values that come in blocks, of which one is held at a time.
 
     The softmax is normalised at the end: each block's sums are kept relative to the greatest score so far (the online
@@ -33,7 +33,7 @@ def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -
     total = torch.zeros(batch, count, 1, device=device)
     sums = torch.zeros(batch, count, width, device=device)
     for keys, values in blocks:
-        step = max(1, MAX_SCORES // keys.shape[1])
+        step = max(1, max_scores // keys.shape[1])
         for start in range(0, count, step):
             rows = slice(start, start + step)
             scores = (queries[:, rows] @ keys.transpose(1, 2)).float() * width**-0.5

@@ -70,7 +70,7 @@ class CausalAttention(nn.Module):
         frame = x.shape[3] * x.shape[4]
         stops = range(frame, tokens.shape[1] + 1, frame)
         frames = [attend(queries[:, stop - frame : stop], keys[:, :stop], values[:, :stop]) for stop in stops]
-        attended = self.to_out[0](torch.cat(frames, dim=1))
+        attended: Tensor = self.to_out[0](torch.cat(frames, dim=1))
         return x + attended.transpose(1, 2).reshape(x.shape)
 
 
@@ -82,12 +82,17 @@ class MidBlock(nn.Module):
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels, groups) for _ in range(2))
         self.attentions = nn.ModuleList([CausalAttention(channels, groups)] if add_attention else [])
 
+    @property
+    def parts(self) -> list["Part"]:
+        """The blocks in the order in which they run."""
+        before, after = self.resnets
+        return [before, *self.attentions, after]
+
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` in and out."""
-        x = self.resnets[0](x)
-        for attention in self.attentions:
-            x = attention(x)
-        return self.resnets[1](x)  # type: ignore[no-any-return]
+        for part in self.parts:
+            x = part(x)
+        return x
 
 
 class Downsampler(nn.Module):
@@ -128,9 +133,14 @@ class DownBlock(nn.Module):
         self.resnets = nn.ModuleList(ResnetBlock(width, out_channels, groups) for width in widths)
         self.downsamplers = nn.ModuleList([Downsampler(out_channels, stride)] if stride else [])
 
+    @property
+    def parts(self) -> list["Part"]:
+        """The blocks in the order in which they run."""
+        return [*self.resnets, *self.downsamplers]
+
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` to another C and a smaller T, H and W."""
-        for part in (*self.resnets, *self.downsamplers):
+        for part in self.parts:
             x = part(x)
         return x
 
@@ -144,11 +154,19 @@ class UpBlock(nn.Module):
         self.resnets = nn.ModuleList(ResnetBlock(width, out_channels, groups) for width in widths)
         self.upsamplers = nn.ModuleList([Upsampler(out_channels, factors)] if factors else [])
 
+    @property
+    def parts(self) -> list["Part"]:
+        """The blocks in the order in which they run."""
+        return [*self.resnets, *self.upsamplers]
+
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` to another C and a greater T, H and W."""
-        for part in (*self.resnets, *self.upsamplers):
+        for part in self.parts:
             x = part(x)
         return x
+
+
+Part = ResnetBlock | CausalAttention | Downsampler | Upsampler
 
 
 class Encoder(nn.Module):

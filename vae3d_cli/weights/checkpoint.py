@@ -1,29 +1,29 @@
-"""Checkpoints of our own: a safetensors file with the model's config in its metadata."""
+"""Checkpoints: weights by canonical name with the config of their network, whatever file they come from."""
 
-import dataclasses
 import hashlib
-import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vae3d_cli.config import TinyConfig
+from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import WeightsError
+from vae3d_cli.weights.configs import from_json, from_metadata, from_shapes, to_metadata
+from vae3d_cli.weights.files import Source, find_source
+from vae3d_cli.weights.layouts import FORMAT, Layout, canonical
 
-FORMAT = "vae3d.checkpoint/1"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by name as they are stored, the config of their network, and the notes of who made them."""
+    """Weights by canonical name as they are stored, the config of their network, and the notes of who made them."""
 
-    config: TinyConfig
+    config: VaeConfig
     weights: Mapping[str, Tensor]
     notes: Mapping[str, str]
 
@@ -32,54 +32,71 @@ class Checkpoint:
         """What identifies the encoder: a hash over its parameters by name (name, shape, dtype, bytes)."""
         digest = hashlib.sha256()
         for name in sorted(self.weights):
-            if name.startswith("encoder."):
+            if name.startswith(("encoder.", "quant_conv.")):
                 tensor = self.weights[name].contiguous()
                 dtype = str(tensor.dtype).removeprefix("torch.")
                 digest.update(f"{name} {list(tensor.shape)} {dtype}\n".encode())
-                digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+                digest.update(tensor.flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file.
+    """Read a checkpoint of ours or of HunyuanVideo's VAE, in any of its layouts; of a folder, the best that is there.
 
     Raises:
         WeightsError: It is missing, damaged, or of a kind that is not known.
     """
+    return checkpoint_of(find_source(path))
+
+
+def checkpoint_of(source: Source) -> Checkpoint:
+    """Read the checkpoint that was found.
+
+    Raises:
+        WeightsError: It is damaged, or its config is not one of its network.
+    """
+    notes = dict(source.metadata)
+    notes.pop("format", None)
+    described = notes.pop("config", None)
+    logger.info("%s: weights in the layout of %s", source.path, source.layout.value)
     try:
-        if path.is_dir():
-            raise WeightsError(f"{path}: is a directory; give the checkpoint file in it")
-        path.open("rb").close()  # says what the system has against it; safetensors does not
-        with safe_open(path, "pt", backend="pread") as file:
-            notes = dict(file.metadata() or {})
-            config = _config(path, notes)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}; the checkpoint cannot be read") from error
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a readable checkpoint ({error}); take a whole copy of it") from error
-    return Checkpoint(config, weights, notes)
+        if source.layout is Layout.OURS:
+            # Before the tensors: one that has no config is no checkpoint.
+            return Checkpoint(from_metadata(described or ""), source.read(), notes)
+        weights = canonical(source.read(), source.layout)
+        config = _config_beside(source.path) or (from_json(described) if described else None)
+        return Checkpoint(config or _inferred(source.path, weights), weights, notes)
+    except ValueError as error:
+        raise WeightsError(f"{source.path}: {error}") from error
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint file."""
-    config = {"architecture": "tiny", **dataclasses.asdict(checkpoint.config)}
-    metadata = {**checkpoint.notes, "format": FORMAT, "config": json.dumps(config)}
+    """Write a checkpoint file of our own."""
+    metadata = {**checkpoint.notes, "format": FORMAT, "config": to_metadata(checkpoint.config)}
     weights = {name: tensor.contiguous() for name, tensor in checkpoint.weights.items()}
     path.write_bytes(save(weights, metadata))
 
 
-def _config(path: Path, metadata: dict[str, str]) -> TinyConfig:
-    found = metadata.pop("format", None)
-    if found != FORMAT:
-        raise WeightsError(f"{path}: not a vae3d checkpoint (its format is {found!r}, expected {FORMAT!r})")
+def _config_beside(weights: Path) -> VaeConfig | None:
+    """The config in `config.json` in the folder of the weights, where there is one of a VAE."""
+    path = weights.with_name("config.json")
     try:
-        fields: dict[str, Any] = json.loads(metadata.pop("config"))
-        if fields.pop("architecture") != "tiny":
-            raise WeightsError(f"{path}: its architecture is not known; update vae3d")
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-        }
-        return TinyConfig(**values)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: its config cannot be read ({error}); take a whole copy of it") from error
+        config = from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}; the config cannot be read") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    logger.info("%s: %s", path, "the config" if config else "of something else, and not used")
+    return config
+
+
+def _inferred(path: Path, weights: Mapping[str, Tensor]) -> VaeConfig:
+    config = from_shapes({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    logger.info(
+        "%s: no config; from the weights: %s; assumed: norm_num_groups %d, scaling_factor %s",
+        *(path, f"blocks {config.block_out_channels}, latent channels {config.latent_channels}"),
+        *(config.norm_num_groups, config.scaling_factor),
+    )
+    return config

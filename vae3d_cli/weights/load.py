@@ -1,20 +1,32 @@
 """From the name of a model to a network that is ready to run."""
 
+import logging
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 
-from vae3d_cli.config import TinyConfig
+from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
 from vae3d_cli.errors import UsageError, WeightsError
+from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.model.tiny import TinyVae
-from vae3d_cli.weights.checkpoint import Checkpoint, read_checkpoint
+from vae3d_cli.weights import hub
+from vae3d_cli.weights.checkpoint import Checkpoint, checkpoint_of
+from vae3d_cli.weights.files import find_source
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "tiny"
+# The hub id whose weights are the ones meant by `hunyuanvideo`.
+HUNYUANVIDEO_HUB_ID = "diffusers/HunyuanVideo-vae"
+# A latents file that says one of these needs no `-m`.
+KNOWN_MODELS = (EMBEDDED, hub.HUNYUANVIDEO)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -23,8 +35,8 @@ class Model:
     """A network on its device, and what a latents file says of it."""
 
     name: str
-    config: TinyConfig
-    network: TinyVae
+    config: VaeConfig
+    network: TinyVae | HunyuanVideoVae
     encoder_sha256: str
     device: torch.device
     dtype: torch.dtype
@@ -37,7 +49,7 @@ class Model:
 
 
 def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """Load `tiny` or a checkpoint file (`./tiny` if it has that name).
+    """Load `tiny`, a checkpoint file or folder (`./tiny` if it has that name), `hunyuanvideo`, or what a hub id names.
 
     Raises:
         UsageError: The device or the dtype is no name of one.
@@ -49,59 +61,92 @@ def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto
         dtype = "bf16" if torch_device.type == "cuda" else "fp32"
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: use auto, {', '.join(DTYPES)}")
-    checkpoint, label = _find(name)
-    network = _build(checkpoint, name)
+    with _located(name) as (path, label):
+        network, encoder_sha256 = _built(path)
     network.set_compute_dtype(DTYPES[dtype])
-    network.to(torch_device)
+    order = torch.channels_last_3d if isinstance(network, HunyuanVideoVae) else torch.channels_last
+    network.to(torch_device, memory_format=order)  # type: ignore[call-overload]  # missing in torch's types
+    logger.info("model %s, encoder sha256 %s, on %s in %s", label, encoder_sha256, torch_device, dtype)
     return Model(
         name=label,
-        config=checkpoint.config,
+        config=network.config,
         network=network,
-        encoder_sha256=checkpoint.encoder_sha256,
+        encoder_sha256=encoder_sha256,
         device=torch_device,
         dtype=DTYPES[dtype],
         load_seconds=time.perf_counter() - start,
     )
 
 
-def _find(name: str) -> tuple[Checkpoint, str]:
-    """The checkpoint of that name, and what a latents file calls it."""
+@contextmanager
+def _located(name: str) -> Iterator[tuple[Path, str]]:
+    """Where the model of that name lies, and what a latents file calls it."""
     if name == EMBEDDED:
         with as_file(files("vae3d_cli.weights") / "tiny.safetensors") as embedded:
-            return read_checkpoint(embedded), EMBEDDED
+            yield embedded, EMBEDDED
+    else:
+        yield _found(name)
+
+
+def _found(name: str) -> tuple[Path, str]:
     path = Path(name)
     try:
-        exists = path.exists()
+        exists = bool(name) and path.exists()
     except OSError as error:
         raise WeightsError(f"{name}: {error.strerror}; the checkpoint cannot be read") from error
-    if not exists:
-        raise WeightsError(f"{name}: no such model or file; use {EMBEDDED}, or a checkpoint file")
-    # Metadata is UTF-8; a file name need not be.
-    return read_checkpoint(path), os.fsencode(path.name).decode(errors="replace")
+    if exists:
+        # Only a path like `..` needs to be resolved: a link is called as its user called it.
+        base = path.name if path.name not in ("", "..") else path.resolve().name or name
+        # Metadata is UTF-8; a file name need not be.
+        return path, os.fsencode(base).decode(errors="replace")
+    if not hub.is_hub_name(name):
+        raise WeightsError(
+            f"{name}: no such model or file; use {EMBEDDED}, {hub.HUNYUANVIDEO}, a checkpoint file or folder, or a "
+            "hub id org/name"
+        )
+    return hub.find_in_hub(name), hub.HUNYUANVIDEO if name == HUNYUANVIDEO_HUB_ID else name
 
 
-def _build(checkpoint: Checkpoint, name: str) -> TinyVae:
-    """The network with the checkpoint's weights, of which none may be missing, left over or of another shape."""
+def _network(config: VaeConfig) -> TinyVae | HunyuanVideoVae:
+    if isinstance(config, HunyuanVideoConfig):
+        return HunyuanVideoVae(config)
+    assert isinstance(config, TinyConfig), "a checkpoint is of one of two architectures"
+    return TinyVae(config)
+
+
+def _built(path: Path) -> tuple[TinyVae | HunyuanVideoVae, str]:
+    """The network of a checkpoint, and the hash of its encoder.
+
+    The weights are the network's alone when this returns: what converts them one by one then frees each.
+    """
+    source = find_source(path)
+    checkpoint = checkpoint_of(source)
+    return _filled(checkpoint, source.path), checkpoint.encoder_sha256
+
+
+def _filled(checkpoint: Checkpoint, path: Path) -> TinyVae | HunyuanVideoVae:
+    """The network with the checkpoint's weights, of which none may be missing, left over or of another form."""
     try:
         with torch.device("meta"):
-            network = TinyVae(checkpoint.config)
+            network = _network(checkpoint.config)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name}: its config describes no network ({error}); take a whole copy of it") from error
+        raise WeightsError(f"{path}: its config describes no network ({error}); take a whole copy of it") from error
     expected, found = network.state_dict(), checkpoint.weights
     for key in sorted(expected.keys() | found.keys()):
         if key not in found:
-            raise WeightsError(f"{name}: the weight {key} is missing; take a whole copy of the checkpoint")
+            raise WeightsError(f"{path}: the weight {key} is missing; take a whole copy of the checkpoint")
         if key not in expected:
-            raise WeightsError(f"{name}: the weight {key} belongs to no part of the model; it is another model's")
+            raise WeightsError(f"{path}: the weight {key} belongs to no part of the model; it is another model's")
         if expected[key].shape != found[key].shape:
             raise WeightsError(
-                f"{name}: the weight {key} has the shape {list(found[key].shape)}, the config says "
-                f"{list(expected[key].shape)}"
+                f"{path}: the weight {key} has the shape {list(found[key].shape)}, the config says "
+                f"{list(expected[key].shape)}; put the model's own config.json beside the weights"
             )
+        if found[key].dtype not in DTYPES.values():
+            dtype = str(found[key].dtype).removeprefix("torch.")
+            raise WeightsError(f"{path}: the weight {key} is {dtype}; take the checkpoint in fp32, bf16 or fp16")
     network.load_state_dict(dict(found), strict=True, assign=True)
-    network.requires_grad_(False).eval()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
-    return network
+    return network.requires_grad_(False).eval()
 
 
 def check_device(name: str) -> None:

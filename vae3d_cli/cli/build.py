@@ -1,0 +1,99 @@
+"""From the options of a command to what the codec takes."""
+
+from typing import TYPE_CHECKING
+
+from vae3d_cli.cli import options, present
+from vae3d_cli.cli.jobs import Job
+from vae3d_cli.cli.parse import parse_frames, parse_memory
+from vae3d_cli.cli.runner import Settings
+from vae3d_cli.console import show_log
+from vae3d_cli.errors import UsageError
+from vae3d_cli.geometry import TileSizes
+
+if TYPE_CHECKING:
+    from vae3d_cli.codec import EncodeOptions
+    from vae3d_cli.execution import StrategyOptions
+    from vae3d_cli.weights import Model
+
+
+def encode_options(
+    posterior: options.PosteriorChoice,
+    seed: int | None,
+    frames: str | None,
+    latents_dtype: options.DtypeChoice | None,
+    strategy: "StrategyOptions",
+    device: str,
+    *,
+    scaled: bool,
+) -> "EncodeOptions":
+    """How to encode, once it is known to be possible."""
+    if seed is not None and posterior is not options.PosteriorChoice.sample:
+        raise UsageError("--seed: only --posterior sample draws anything")
+    if scaled and posterior is options.PosteriorChoice.moments:
+        raise UsageError("--scaled: moments are kept as the model gives them; scale what is drawn from them")
+    frame_range = parse_frames(frames)
+    from vae3d_cli.codec import EncodeOptions
+    from vae3d_cli.weights import DTYPES, check_device
+
+    check_device(device)
+    return EncodeOptions(
+        posterior=posterior.value,
+        seed=seed,
+        frames=frame_range,
+        latents_dtype=None if latents_dtype is None else DTYPES[latents_dtype.value],
+        strategy=strategy,
+        scaled=scaled,
+    )
+
+
+def strategy_options(
+    name: str,
+    memory: str | None,
+    tile_px: int | None,
+    tile_overlap_px: int | None,
+    chunk_frames: int | None,
+    chunk_overlap_frames: int | None,
+) -> "StrategyOptions":
+    """How to run a clip, once it is known to be possible with some model."""
+    sizes = {
+        "tile_px": tile_px,
+        "tile_overlap_px": tile_overlap_px,
+        "chunk_frames": chunk_frames,
+        "chunk_overlap_frames": chunk_overlap_frames,
+    }
+    given = {field: size for field, size in sizes.items() if size is not None}
+    if given and name != "tiled":
+        flags = ", ".join(f"--{field.replace('_', '-')}" for field in given)
+        raise UsageError(f"{flags}: only --strategy tiled has tiles")
+    memory_bytes = parse_memory(memory)
+    from vae3d_cli.execution import StrategyOptions, check_strategy
+
+    strategy = StrategyOptions(name=name, tiles=TileSizes(**given), memory_bytes=memory_bytes)
+    check_strategy(strategy)
+    return strategy
+
+
+def check_videos(jobs: list[Job], output: str) -> None:
+    """See that every video can be written under its name."""
+    from vae3d_cli.video import check_suffix
+
+    for job in jobs:
+        path = job.outputs.get(output)
+        if path is not None:
+            check_suffix(path)
+
+
+def load(name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings) -> "Model":
+    """Load a model, and say which."""
+    import torch
+
+    from vae3d_cli.weights import hub, load_model
+
+    show_log(quiet=settings.quiet, verbose=settings.verbose)
+    if hub.is_hub_name(name):
+        hub.show_progress(settings.shows_progress)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = load_model(name, device=device, dtype=dtype.value)
+    present.present_model(loaded, settings)
+    return loaded

@@ -1,0 +1,61 @@
+"""What options say, from their texts."""
+
+import re
+
+from vae3d_cli.errors import UsageError
+from vae3d_cli.geometry import FrameRange
+
+GATES = ("psnr", "psnr.min", "psnr.pooled", "ssim", "ssim.min")
+_MEMORY_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
+    "KI": 1 << 10,
+    "MI": 1 << 20,
+    "GI": 1 << 30,
+    "TI": 1 << 40,
+}
+
+
+def parse_frames(text: str | None) -> FrameRange:
+    """`A:B` is frames A to B-1, `N` is `0:N`.
+
+    Raises:
+        UsageError: It is neither, or holds no frame.
+    """
+    if text is None:
+        return FrameRange()
+    first, colon, last = text.partition(":")
+    bounds = (first, last) if colon else ("0", first)
+    if not all(re.fullmatch("[0-9]{1,15}", bound) for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
+        raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
+    return FrameRange(int(bounds[0]), int(bounds[1]))
+
+
+def parse_gates(texts: list[str]) -> dict[str, float]:
+    """`NAME=VALUE` as a minimum by name.
+
+    Raises:
+        UsageError: There is no such metric, or the value is no number.
+    """
+    gates = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?|-?\.[0-9]+", value):
+            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30")
+        gates[name] = float(value)
+        if name not in GATES:
+            raise UsageError(f"--fail-under {text}: there is no metric {name}; use {', '.join(GATES)}")
+    return gates
+
+
+def parse_memory(text: str | None) -> int | None:
+    """`6GiB`, `800MB` or a number of bytes, in bytes.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?I?)B?", text.strip().upper())
+    num_bytes = int(float(match[1]) * _MEMORY_UNITS.get(match[2], 0)) if match else 0
+    if num_bytes == 0:
+        raise UsageError(f"--memory {text}: give a size such as 6GiB or 800MB")
+    return num_bytes

@@ -1,0 +1,197 @@
+"""Layer by layer over the whole clip, in slabs: exact, with no more on the device than its budget.
+
+`GroupNorm` takes its statistics over the whole clip, so a layer must be done everywhere before the next can begin. They
+are gathered when its input is written. A slab reads two frames more of the past and a row more on each side. An
+activation rests where there is room; the output of a residual block takes the place of its input.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae3d_cli.execution.activation import Activation, Statistics, to_channels_first, to_channels_last
+from vae3d_cli.execution.layers import SAME, AttentionLayer, ConvLayer, Layer
+from vae3d_cli.execution.memory import Memory
+from vae3d_cli.execution.slabs import Progress, SlabLoop
+from vae3d_cli.geometry import Reach, Slab, plan_slabs
+from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
+from vae3d_cli.model.hunyuanvideo import Size
+
+
+def run_layerwise(
+    layers: list[Layer], source: Activation, memory: Memory, dtype: torch.dtype, progress: Progress
+) -> Iterator[Tensor]:
+    """Outputs `[1, C, t, H, W]` of the last layer in fp32, in the order of time; `source` is freed on the way.
+
+    Raises:
+        MemoryLimitError: A single row does not fit the budget.
+        OutputError: There is no room on the disk for what does not fit.
+    """
+    run = _LayerwiseRun(SlabLoop(layers, source.size, memory, dtype, progress))
+    x, kept, statistics = source, None, Statistics()
+    for layer, following in pairwise(layers):
+        gathered = Statistics() if following.norm is not None else None
+        if isinstance(layer, AttentionLayer):
+            run.attend(layer, x, statistics, gathered)
+        else:
+            target = run.target(layer, x, kept)
+            for slab, values in run.convolve(layer, x, statistics, kept):
+                target.write(slab, values)
+                if gathered is not None:
+                    gathered.add(values)
+                del values  # else it would live on beside the next
+            if layer.opens:
+                kept = x
+            else:
+                x.buffer.free()
+            if layer.closes and kept is not None:
+                if kept.buffer is not target.buffer:
+                    kept.buffer.free()
+                kept = None
+            x = target
+        statistics = gathered or Statistics()
+    last = layers[-1]
+    assert isinstance(last, ConvLayer)
+    yield from _whole_frames(run.convolve(last, x, statistics, None), last.out_size(x.size)[1])
+    x.buffer.free()
+
+
+class _LayerwiseRun:
+    """The two kinds of layer."""
+
+    def __init__(self, loop: SlabLoop) -> None:
+        self._loop = loop
+        self._memory = loop.memory
+
+    def target(self, layer: ConvLayer, x: Activation, kept: Activation | None) -> Activation:
+        """Where the output of a layer goes: over the input that its residual kept, if that is as wide.
+
+        Slabs are read before they are written, in the order of the buffer, so a narrower output never overtakes them.
+        """
+        size = layer.out_size(x.size)
+        if layer.closes and kept is not None and layer.out_channels <= kept.channels:
+            return Activation(kept.buffer, size, layer.out_channels)
+        return self._allocate(size, layer.out_channels)
+
+    def convolve(
+        self, layer: ConvLayer, x: Activation, statistics: Statistics, kept: Activation | None
+    ) -> Iterator[tuple[Slab, Tensor]]:
+        """The output of a layer, slab by slab."""
+        affine = None if layer.norm is None else _affine(layer.norm, statistics, self._memory.device)
+        conv = layer.conv
+        columns = layer.reach(2, 0, layer.out_size(x.size)[2], x.size)
+
+        def compute(slab: Slab) -> Tensor:
+            frames = layer.reach(0, slab.start, slab.stop, x.size)
+            rows = layer.reach(1, slab.top, slab.bottom, x.size)
+            values = _read(layer, x, frames, rows)
+            if affine is not None:
+                values = F.silu(affine(values), inplace=True)
+            if conv.kernel_size[2] > 1:
+                copies = (columns.before, columns.after, rows.before, rows.after, frames.before, frames.after)
+                values = F.pad(values, copies, mode="replicate")
+            values = F.conv3d(values, conv.weight, conv.bias, conv.stride)
+            if layer.closes and kept is not None:
+                residual = kept.read_slab(slab)
+                values.add_(residual if layer.shortcut is None else layer.shortcut(residual))
+            return values
+
+        return self._loop.each(layer, x.size, self._loop.plan(layer, x.size), compute)
+
+    def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
+        """Add the attention of each frame over the frames so far to `x`, in place."""
+        attention, width = layer.attention, layer.out_channels
+        affine = _affine(layer.norm, statistics, self._memory.device)
+        keys, values = (self._allocate(x.size, width) for _ in range(2))
+
+        def tokens_of(slab: Slab) -> Tensor:
+            return to_channels_last(affine(x.read_slab(slab))).view(1, -1, width)
+
+        def project(slab: Slab) -> Tensor:
+            tokens = tokens_of(slab)
+            for projection, target in ((attention.to_k, keys), (attention.to_v, values)):
+                target.write(slab, _as_slab(projection(tokens), slab, x.size[2]))
+            return tokens
+
+        def mix(slab: Slab) -> Tensor:
+            attended = self._attended(attention.to_q(tokens_of(slab)), keys, values, slab.stop)
+            return _as_slab(attention.to_out[0](attended), slab, x.size[2]) + x.read_slab(slab)
+
+        slabs = self._loop.plan(layer, x.size)
+        for _ in self._loop.each(layer, x.size, slabs, project, share=0.0):
+            pass
+        single = plan_slabs(x.size[0], x.size[1], 1, slabs[0].bottom - slabs[0].top)
+        for slab, mixed in self._loop.each(layer, x.size, single, mix):
+            x.write(slab, mixed)
+            if gathered is not None:
+                gathered.add(mixed)
+            del mixed
+        keys.buffer.free()
+        values.buffer.free()
+
+    def _attended(self, queries: Tensor, keys: Activation, values: Activation, num_frames: int) -> Tensor:
+        """Queries `[1, Q, C]` over the keys and values of so many frames: at once where they fit, else in blocks."""
+        _, height, width = keys.size
+        channels, total = keys.channels, num_frames * height * width
+        room = self._memory.left_bytes // 2
+        near = keys.buffer.on_device and values.buffer.on_device
+        token_bytes = 2 * channels * self._loop.dtype.itemsize
+        count = total if near else min(total, max(width, room // token_bytes))
+        max_scores = min(MAX_SCORES, max(count, room // 16))
+
+        def tokens(source: Activation, start: int) -> Tensor:
+            stop = min(start + count, total)
+            return source.buffer.read(start * channels, stop * channels).view(1, -1, channels)
+
+        with self._memory.held(0 if near else count * token_bytes):
+            if count == total:
+                return attend(queries, tokens(keys, 0), tokens(values, 0), max_scores)
+            blocks = ((tokens(keys, start), tokens(values, start)) for start in range(0, total, count))
+            return attend_in_blocks(queries, blocks, max_scores)
+
+    def _allocate(self, size: Size, channels: int) -> Activation:
+        return Activation(self._memory.allocate(prod(size) * channels, self._loop.dtype), size, channels)
+
+
+def _read(layer: ConvLayer, x: Activation, frames: Reach, rows: Reach) -> Tensor:
+    """What the convolution sees of these upsampled frames and rows, `[1, C, t, h, W]`."""
+    if layer.factors == SAME:
+        return x.read(frames, rows)
+    sources = [
+        [layer.source(axis, index) for index in range(start, stop)]
+        for axis, start, stop in (
+            (0, frames.start, frames.stop),
+            (1, rows.start, rows.stop),
+            (2, 0, layer.upsampled_size(x.size)[2]),
+        )
+    ]
+    near_frames, near_rows = (Reach(source[0], source[-1] + 1, 0, 0) for source in sources[:2])
+    values = x.read(near_frames, near_rows)[0].permute(1, 2, 3, 0)
+    time, height, width = (torch.tensor(source, device=values.device) - source[0] for source in sources)
+    return values[time[:, None, None], height[:, None], width].permute(3, 0, 1, 2)[None]
+
+
+def _as_slab(tokens: Tensor, slab: Slab, width: int) -> Tensor:
+    """Tokens `[1, N, C]` of a slab as `[1, C, t, h, W]`."""
+    return to_channels_first(tokens.reshape(-1), slab.stop - slab.start, slab.bottom - slab.top, width)
+
+
+def _affine(norm: nn.GroupNorm, statistics: Statistics, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The normalisation by statistics of the whole clip: given those, it is the same at every position."""
+    mean, variance = (values.to(device) for values in statistics.by_group(norm))
+    weight, bias, eps = norm.weight.float(), norm.bias.float(), norm.eps
+    return lambda x: F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+
+def _whole_frames(slabs: Iterator[tuple[Slab, Tensor]], height: int) -> Iterator[Tensor]:
+    """Bands of rows joined to frames, as fp32."""
+    bands: list[Tensor] = []
+    for slab, values in slabs:
+        bands.append(values.float())
+        if slab.bottom == height:
+            yield torch.cat(bands, dim=3) if len(bands) > 1 else bands[0]
+            bands = []

@@ -1,0 +1,203 @@
+"""How much a run may hold on its device, counted beforehand; what does not fit rests in host memory, then in a file."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor
+
+from vae3d_cli.errors import MemoryLimitError, OutputError
+
+# Beyond this a larger slab is no faster, and the room is better used to keep activations near.
+MAX_SLAB_BYTES = 2 << 30
+# Of what is free: the rest is for the weights' copies, the libraries and the other programs.
+_SHARE = 0.75
+
+
+class Buffer(Protocol):
+    """A flat run of values of one dtype; `on_device` says that reading is free."""
+
+    on_device: bool
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Values `start` to `stop - 1`, flat: on the device, possibly a view."""
+
+    def write(self, start: int, values: Tensor) -> None:
+        """Put flat `values` at `start`."""
+
+    def free(self) -> None:
+        """Give the room back."""
+
+
+class Memory:
+    """The budget of one run: `live_bytes` and `peak_bytes` count what is held on the device for it.
+
+    `budget_bytes` is for the device, by default most of what is free there. Weights do not count. At the end of its
+    context all files are gone.
+    """
+
+    def __init__(self, device: torch.device, budget_bytes: int | None = None) -> None:
+        self.device = device
+        self.budget_bytes = budget_bytes or int(_SHARE * free_bytes(device))
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        host = 0 if device.type == "cpu" else int(_SHARE * free_bytes(torch.device("cpu")))
+        self._host_left = host
+        self._files = contextlib.ExitStack()
+
+    def __enter__(self) -> "Memory":
+        """Use it as a context, which gives the disk space back."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the disk space back."""
+        self._files.close()
+
+    @property
+    def slab_bytes(self) -> int:
+        """What is kept free for the slab that is worked on."""
+        return min(self.budget_bytes // 2, MAX_SLAB_BYTES)
+
+    @property
+    def left_bytes(self) -> int:
+        """What is not held yet."""
+        return self.budget_bytes - self.live_bytes
+
+    @contextlib.contextmanager
+    def held(self, num_bytes: int) -> Iterator[None]:
+        """Count bytes as live for a while.
+
+        Raises:
+            MemoryLimitError: They do not fit into the budget.
+        """
+        self._take(num_bytes)
+        try:
+            yield
+        finally:
+            self.live_bytes -= num_bytes
+
+    def allocate(self, count: int, dtype: torch.dtype) -> Buffer:
+        """Room for `count` values: on the device if a slab still fits beside them, else as near as there is room."""
+        size = count * dtype.itemsize
+        if size + self.slab_bytes <= self.left_bytes:
+            self._take(size)
+            return _TensorBuffer(torch.empty(count, dtype=dtype, device=self.device), self, self.device)
+        if size <= self._host_left:
+            self._host_left -= size
+            return _TensorBuffer(torch.empty(count, dtype=dtype), self, self.device)
+        return self.spill(dtype)
+
+    def spill(self, dtype: torch.dtype) -> "FileBuffer":
+        """Room on the disk for any number of values."""
+        buffer = FileBuffer(dtype, self.device)
+        self._files.callback(buffer.free)
+        return buffer
+
+    def release(self, tensor: Tensor) -> None:
+        """Count a tensor that `allocate` made as gone."""
+        size = tensor.numel() * tensor.element_size()
+        if tensor.device.type == self.device.type:
+            self.live_bytes -= size
+        else:
+            self._host_left += size
+
+    def _take(self, num_bytes: int) -> None:
+        if num_bytes > self.left_bytes:
+            raise MemoryLimitError(
+                f"--memory {self.budget_bytes / 2**20:.0f}MiB is too little: {num_bytes / 2**20:.0f} MiB are needed "
+                f"beside {self.live_bytes / 2**20:.0f} MiB; give more, or smaller frames"
+            )
+        self.live_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+
+class _TensorBuffer:
+    """Values on the device, or on the host."""
+
+    def __init__(self, values: Tensor, memory: Memory, device: torch.device) -> None:
+        self._values = values
+        self.on_device = values.device.type == device.type
+        self._memory = memory
+        self._device = device
+
+    def read(self, start: int, stop: int) -> Tensor:
+        return self._values[start:stop].to(self._device)
+
+    def write(self, start: int, values: Tensor) -> None:
+        self._values[start : start + values.numel()].copy_(values)
+
+    def free(self) -> None:
+        self._memory.release(self._values)
+        del self._values
+
+
+class FileBuffer:
+    """Values in an unnamed temporary file, read and written by the piece.
+
+    Not mapped into memory: mapped pages count as the process's own, and a full disk would kill it.
+    """
+
+    on_device = False
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        with _disk_errors():
+            self._file = tempfile.TemporaryFile(prefix="vae3d-", buffering=0)  # noqa: SIM115 - closed by free()
+        self._dtype = dtype
+        self._device = device
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Values `start` to `stop - 1`, flat, on the device."""
+        data = bytearray((stop - start) * self._dtype.itemsize)
+        view = memoryview(data)
+        with _disk_errors():
+            self._file.seek(start * self._dtype.itemsize)
+            while view and (count := self._file.readinto(view)):
+                view = view[count:]
+        return torch.frombuffer(data, dtype=self._dtype).to(self._device)
+
+    def write(self, start: int, values: Tensor) -> None:
+        """Put flat `values` at `start`."""
+        data = memoryview(values.to("cpu", self._dtype).contiguous().view(torch.uint8).numpy())  # type: ignore[arg-type]
+        with _disk_errors():
+            self._file.seek(start * self._dtype.itemsize)
+            while data:
+                data = data[self._file.write(data) :]
+
+    def free(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{tempfile.gettempdir()}: {error.strerror or error}, where what exceeds --memory lies; set TMPDIR to a "
+            "folder with more space, or give more memory"
+        ) from error
+
+
+def free_bytes(device: torch.device) -> int:
+    """What is free on a device now; on the host, no more than what the container may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or another system
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        available = min(available, max(limit, 0))
+    return available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on the CPU torch has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

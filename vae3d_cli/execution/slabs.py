@@ -1,0 +1,99 @@
+"""Working through a layer slab by slab, within the budget."""
+
+import logging
+from collections.abc import Callable, Iterator
+from math import prod
+
+import torch
+from torch import Tensor
+
+from vae3d_cli.errors import MemoryLimitError
+from vae3d_cli.execution.layers import Layer
+from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, is_out_of_memory
+from vae3d_cli.geometry import Slab, plan_slabs
+from vae3d_cli.model.hunyuanvideo import Size
+
+logger = logging.getLogger(__name__)
+
+# Told which share of the work is done.
+Progress = Callable[[float], None]
+
+
+class SlabLoop:
+    """The slabs of one run: as large as fits `memory`, with what is done counted against all of `layers`."""
+
+    def __init__(self, layers: list[Layer], size: Size, memory: Memory, dtype: torch.dtype, progress: Progress) -> None:
+        self.memory = memory
+        self.dtype = dtype
+        self._progress = progress
+        self._done = 0.0
+        self._total = 0.0
+        for layer in layers:
+            self._check(layer, size)
+            self._total += layer.work(size)
+            size = layer.out_size(size)
+
+    def plan(self, layer: Layer, size: Size) -> list[Slab]:
+        """The largest slabs of a layer's output that fit what is left; `size` is that of its input."""
+        frames, height, _ = layer.out_size(size)
+        room = min(self.memory.left_bytes, MAX_SLAB_BYTES)
+
+        def most(count: int, slab_of: Callable[[int], Slab]) -> int:
+            fitting = (n for n in range(count, 0, -1) if slab_bytes(layer, size, slab_of(n), self.dtype) <= room)
+            return next(fitting, 0)
+
+        slab_frames = most(frames, lambda n: Slab(0, n, 0, height))
+        if slab_frames:
+            return plan_slabs(frames, height, slab_frames, height)
+        return plan_slabs(frames, height, 1, max(1, most(height, lambda n: Slab(0, 1, 0, n))))
+
+    def each(
+        self, layer: Layer, size: Size, slabs: list[Slab], compute: Callable[[Slab], Tensor], share: float = 1.0
+    ) -> Iterator[tuple[Slab, Tensor]]:
+        """The slabs in order, with what is computed for each; one that does not fit after all is halved.
+
+        `share` is how much of the layer's work this is.
+        """
+        waiting = slabs[::-1]
+        positions = prod(layer.out_size(size)[:2])
+        while waiting:
+            slab = waiting.pop()
+            with self.memory.held(slab_bytes(layer, size, slab, self.dtype)):
+                values = _attempt(compute, slab)
+                failed = values is None
+                if values is not None:
+                    yield slab, values
+                del values  # else it would live on beside the next
+            if failed:
+                torch.cuda.empty_cache()
+                waiting += slab.halves()[::-1]
+                continue
+            part = (slab.stop - slab.start) * (slab.bottom - slab.top) / positions
+            self._done += part * share * layer.work(size)
+            self._progress(self._done / self._total)
+
+    def _check(self, layer: Layer, size: Size) -> None:
+        """See that a single row fits, before any work."""
+        least = slab_bytes(layer, size, Slab(0, 1, 0, 1), self.dtype)
+        if least > self.memory.slab_bytes:
+            raise MemoryLimitError(
+                f"--memory {self.memory.budget_bytes / 2**20:.0f}MiB is too little: one row of this clip takes "
+                f"{least / 2**20:.1f} MiB; give at least {2 * least / 2**20 + 1:.0f}MiB"
+            )
+
+
+def slab_bytes(layer: Layer, size: Size, slab: Slab, dtype: torch.dtype) -> int:
+    """What is held for a slab of a layer's output: its values, and three copies of a frame in fp32 for statistics."""
+    row = layer.out_size(size)[2] * layer.out_channels
+    return layer.values_held(size, slab) * dtype.itemsize + 12 * (slab.bottom - slab.top) * row
+
+
+def _attempt(compute: Callable[[Slab], Tensor], slab: Slab) -> Tensor | None:
+    """What is computed for a slab, or nothing where there is no memory for it and it can be halved."""
+    try:
+        return compute(slab)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or len(slab.halves()) == 1:
+            raise
+    logger.info("out of memory in a slab of %d frames; it is halved", slab.stop - slab.start)
+    return None

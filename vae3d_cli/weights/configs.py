@@ -1,0 +1,134 @@
+"""Configs of checkpoints: from our metadata, from the JSON of others, or from the shapes of the weights.
+
+A refusal is a `ValueError` whose text says what is wrong and what to do; callers put the file before it.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
+from vae3d_cli.weights.layouts import Shape
+
+ARCHITECTURES: dict[str, type[VaeConfig]] = {"tiny": TinyConfig, "hunyuanvideo": HunyuanVideoConfig}
+
+# What a config can say of the network: numbers up to these, or only this.
+HIGHEST = {"latent_channels": 4096, "layers_per_block": 64, "norm_num_groups": 65536}
+FIXED = {"in_channels": 3, "out_channels": 3, "temporal_compression_ratio": 4, "spatial_compression_ratio": 8}
+HIGHEST_FACTOR = 1e6
+NUM_BLOCKS = 4
+
+
+def to_metadata(config: VaeConfig) -> str:
+    """A config as our own checkpoints hold it."""
+    architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(config, kind))
+    return json.dumps({"architecture": architecture, **dataclasses.asdict(config)})
+
+
+def from_metadata(text: str) -> VaeConfig:
+    """The config in a checkpoint of our own.
+
+    Raises:
+        ValueError: It cannot be read, or no network has it.
+    """
+    try:
+        fields = json.loads(text)
+        kind = ARCHITECTURES.get(fields.pop("architecture"))
+        if kind is not None:
+            config = kind(**_with_tuples(fields))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its config cannot be read ({error}); take a whole copy of it") from error
+    if kind is None:
+        raise ValueError("its architecture is not known; update vae3d")
+    return _checked(config, "take a whole copy of it") if isinstance(config, HunyuanVideoConfig) else config
+
+
+def from_json(text: str) -> HunyuanVideoConfig | None:
+    """The config that diffusers or the original write as JSON; None if it is plainly of something else.
+
+    Raises:
+        ValueError: It cannot be read, or the network cannot have it.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON ({error}); take a whole copy of it, or remove it") from error
+    if not isinstance(found, dict) or "block_out_channels" not in found:
+        return None
+    if found.get("act_fn", "silu") != "silu":
+        raise ValueError(f"act_fn is {found['act_fn']!r}, and HunyuanVideo's VAE has 'silu'; take the model's config")
+    if "time_compression_ratio" in found:  # as the original has it
+        found = {"temporal_compression_ratio": found["time_compression_ratio"], **found}
+    # The latent space is ours to name; everything else they name as we do.
+    known = {field.name for field in dataclasses.fields(HunyuanVideoConfig)} - {"latent_space"}
+    config = HunyuanVideoConfig(**_with_tuples({key: found[key] for key in known & found.keys()}))
+    return _checked(config, "take the config that belongs to the weights")
+
+
+def from_shapes(shapes: Mapping[str, Shape]) -> HunyuanVideoConfig:
+    """The config that weights of these shapes, by canonical name, can only have; the rest is as released.
+
+    Raises:
+        ValueError: A weight that tells it is missing, or the network cannot have it.
+    """
+
+    def size(name: str, axis: int) -> int:
+        try:
+            return shapes[name][axis]
+        except KeyError:
+            raise ValueError(f"the weight {name} is missing; take a whole copy of the checkpoint") from None
+        except IndexError:
+            raise ValueError(f"the weight {name} has the shape {list(shapes[name])}; take a whole copy of it") from None
+
+    def count(pattern: str) -> int:
+        return len({match[1] for match in map(re.compile(pattern).match, shapes) if match})
+
+    blocks = range(count(r"encoder\.down_blocks\.(\d+)\."))
+    config = HunyuanVideoConfig(
+        in_channels=size("encoder.conv_in.conv.weight", 1),
+        out_channels=size("decoder.conv_out.conv.weight", 0),
+        latent_channels=size("decoder.conv_in.conv.weight", 1),
+        block_out_channels=tuple(size(f"encoder.down_blocks.{i}.resnets.0.conv1.conv.weight", 0) for i in blocks),
+        layers_per_block=count(r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
+        mid_block_add_attention=any(".mid_block.attentions." in name for name in shapes),
+    )
+    return _checked(config, "put its config.json beside it")
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
+def _checked(config: HunyuanVideoConfig, advice: str) -> HunyuanVideoConfig:
+    """The config, if there is a network of it; a dataclass takes anything."""
+    fault = next(_faults(config), None)
+    if fault is not None:
+        raise ValueError(f"{fault}; {advice}")
+    return config
+
+
+def _faults(config: HunyuanVideoConfig) -> Iterator[str]:
+    for name, highest in HIGHEST.items():
+        if not _is_count(getattr(config, name), highest):
+            yield f"{name} is {getattr(config, name)!r}, not a number from 1 to {highest}"
+    for name, only in FIXED.items():
+        if not _is_count(getattr(config, name), only) or getattr(config, name) != only:
+            yield f"{name} is {getattr(config, name)!r}, and HunyuanVideo's VAE has {only}"
+    widths = config.block_out_channels
+    if not isinstance(widths, tuple) or len(widths) != NUM_BLOCKS or not all(_is_count(width) for width in widths):
+        yield f"block_out_channels is {widths!r}, not {NUM_BLOCKS} widths"
+    elif any(width % config.norm_num_groups for width in widths):
+        yield f"block_out_channels is {widths!r}, which norm_num_groups {config.norm_num_groups} does not divide"
+    if not isinstance(config.mid_block_add_attention, bool):
+        yield f"mid_block_add_attention is {config.mid_block_add_attention!r}, not true or false"
+    factor = config.scaling_factor
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < HIGHEST_FACTOR:
+        yield f"scaling_factor is {factor!r}, not a positive number"
+    if not isinstance(config.latent_space, str) or not config.latent_space:
+        yield f"latent_space is {config.latent_space!r}, not a name"
+
+
+def _is_count(value: object, highest: int = 65536) -> bool:
+    return type(value) is int and 1 <= value <= highest
