@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.hunyuanvideo import (
@@ -19,6 +20,7 @@ from tests.hunyuanvideo import (
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.model.attention import attend, attend_in_blocks
 from vae3d_cli.model.hunyuanvideo import CausalAttention, CausalConv3d, HunyuanVideoVae, Upsampler
+from vae3d_cli.model.normalization import FEW_POSITIONS, GroupNorm
 
 
 @pytest.mark.parametrize("config", [SMALL, UNEVEN], ids=["small", "uneven"])
@@ -102,3 +104,17 @@ def test_less_precision_is_close(dtype: torch.dtype, most: float) -> None:
     assert network.encode(pixels).dtype == torch.float32
     assert deviation(network.encode(pixels), ours(config).encode(pixels)) < most
     assert deviation(network.decode(latents), ours(config).decode(latents)) < most
+
+
+@pytest.mark.parametrize("num_frames", [1, 6])
+def test_normalization_of_many_positions_is_exact(num_frames: int) -> None:
+    norm = GroupNorm(4, 8)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter.requires_grad_(False))
+    x = torch.randn(1, 8, num_frames, 160, 240).to(memory_format=torch.channels_last_3d) + 30
+    assert x[0, 0].numel() >= FEW_POSITIONS
+    expected = F.group_norm(x.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps)
+    assert deviation(norm(x).double(), expected) < 3e-6  # 30 times the mantissa
+    assert deviation(norm(x[:, :, :, :20]), F.group_norm(x[:, :, :, :20], 4, norm.weight, norm.bias, norm.eps)) == 0
+    pair = torch.cat((x, 2 * x))
+    assert deviation(norm(pair), F.group_norm(pair, 4, norm.weight, norm.bias, norm.eps)) == 0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vae3d_cli.execution.memory import Buffer
 from vae3d_cli.geometry import Reach, Slab
@@ -53,44 +53,3 @@ def to_channels_last(values: Tensor) -> Tensor:
 def to_channels_first(flat: Tensor, frames: int, rows: int, width: int) -> Tensor:
     """A view `[1, C, t, h, W]` of flat values in the order of a buffer."""
     return flat.view(frames, rows, width, -1).permute(3, 0, 1, 2)[None]
-
-
-class Statistics:
-    """Mean and variance of a clip by channel, gathered slab by slab.
-
-    Each frame's are taken in two passes, in fp32; they are merged in fp64 by the formula of Chan, Golub and LeVeque
-    (1979), which stays exact where the mean is far from 0.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean = torch.zeros(())
-        self._squares = torch.zeros(())
-
-    def add(self, values: Tensor) -> None:
-        """Take in `[1, C, t, h, W]`."""
-        parts = [_mean_and_variance(frame.permute(1, 2, 0)) for frame in values[0].unbind(1)]
-        moments = torch.stack([torch.stack(part) for part in parts]).to("cpu", torch.float64)
-        count = values.shape[3] * values.shape[4]
-        for mean, variance in moments:
-            total = self._count + count
-            delta = mean - self._mean
-            self._mean = self._mean + delta * (count / total)
-            self._squares = self._squares + variance * count + delta**2 * (self._count * count / total)
-            self._count = total
-
-    def by_group(self, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
-        """Mean and variance `[C]`, fp32 on the CPU, of the group that each channel is in."""
-        means = self._mean.view(norm.num_groups, -1)
-        variances = (self._squares / self._count).view(norm.num_groups, -1)
-        mean = means.mean(dim=1, keepdim=True)
-        variance = (variances + (means - mean) ** 2).mean(dim=1, keepdim=True)
-        return mean.expand_as(means).flatten().float(), variance.expand_as(means).flatten().float()
-
-
-def _mean_and_variance(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """By channel, of `[h, W, C]`; row by row, since sums of sums round less than one long sum."""
-    values = frame.float()
-    count = values.shape[0] * values.shape[1]
-    mean = values.sum(dim=1).sum(dim=0) / count
-    return mean, (values - mean).square_().sum(dim=1).sum(dim=0) / count

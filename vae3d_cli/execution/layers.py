@@ -17,6 +17,7 @@ from vae3d_cli.model.hunyuanvideo import (
     UpBlock,
     Upsampler,
 )
+from vae3d_cli.model.normalization import GroupNorm
 
 SAME: Size = (1, 1, 1)
 
@@ -30,7 +31,7 @@ class ConvLayer:
     """
 
     conv: nn.Conv3d
-    norm: nn.GroupNorm | None = None
+    norm: GroupNorm | None = None
     factors: Size = SAME
     opens: bool = False
     closes: bool = False
@@ -101,7 +102,7 @@ class AttentionLayer:
     attention: CausalAttention
 
     @property
-    def norm(self) -> nn.GroupNorm:
+    def norm(self) -> GroupNorm:
         """What its input is normalised by."""
         return self.attention.group_norm
 

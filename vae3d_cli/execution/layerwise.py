@@ -5,21 +5,25 @@ are gathered when its input is written. A slab reads two frames more of the past
 activation rests where there is room; the output of a residual block takes the place of its input.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vae3d_cli.execution.activation import Activation, Statistics, to_channels_first, to_channels_last
+from vae3d_cli.execution.activation import Activation, to_channels_first, to_channels_last
 from vae3d_cli.execution.layers import SAME, AttentionLayer, ConvLayer, Layer
 from vae3d_cli.execution.memory import Memory
 from vae3d_cli.execution.slabs import Progress, SlabLoop
 from vae3d_cli.geometry import Reach, Slab, plan_slabs
 from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
 from vae3d_cli.model.hunyuanvideo import Size
+from vae3d_cli.model.normalization import Statistics
+
+logger = logging.getLogger(__name__)
 
 
 def run_layerwise(
@@ -58,6 +62,7 @@ def run_layerwise(
     assert isinstance(last, ConvLayer)
     yield from _whole_frames(run.convolve(last, x, statistics, None), last.out_size(x.size)[1])
     x.buffer.free()
+    logger.info("layerwise: at most %.2f GiB were held on %s", memory.peak_bytes / 2**30, memory.device)
 
 
 class _LayerwiseRun:
@@ -81,7 +86,7 @@ class _LayerwiseRun:
         self, layer: ConvLayer, x: Activation, statistics: Statistics, kept: Activation | None
     ) -> Iterator[tuple[Slab, Tensor]]:
         """The output of a layer, slab by slab."""
-        affine = None if layer.norm is None else _affine(layer.norm, statistics, self._memory.device)
+        normalized = None if layer.norm is None else layer.norm.given(statistics, self._memory.device)
         conv = layer.conv
         columns = layer.reach(2, 0, layer.out_size(x.size)[2], x.size)
 
@@ -89,8 +94,8 @@ class _LayerwiseRun:
             frames = layer.reach(0, slab.start, slab.stop, x.size)
             rows = layer.reach(1, slab.top, slab.bottom, x.size)
             values = _read(layer, x, frames, rows)
-            if affine is not None:
-                values = F.silu(affine(values), inplace=True)
+            if normalized is not None:
+                values = F.silu(normalized(values), inplace=True)
             if conv.kernel_size[2] > 1:
                 copies = (columns.before, columns.after, rows.before, rows.after, frames.before, frames.after)
                 values = F.pad(values, copies, mode="replicate")
@@ -105,11 +110,11 @@ class _LayerwiseRun:
     def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
         """Add the attention of each frame over the frames so far to `x`, in place."""
         attention, width = layer.attention, layer.out_channels
-        affine = _affine(layer.norm, statistics, self._memory.device)
+        normalized = layer.norm.given(statistics, self._memory.device)
         keys, values = (self._allocate(x.size, width) for _ in range(2))
 
         def tokens_of(slab: Slab) -> Tensor:
-            return to_channels_last(affine(x.read_slab(slab))).view(1, -1, width)
+            return to_channels_last(normalized(x.read_slab(slab))).view(1, -1, width)
 
         def project(slab: Slab) -> Tensor:
             tokens = tokens_of(slab)
@@ -178,13 +183,6 @@ def _read(layer: ConvLayer, x: Activation, frames: Reach, rows: Reach) -> Tensor
 def _as_slab(tokens: Tensor, slab: Slab, width: int) -> Tensor:
     """Tokens `[1, N, C]` of a slab as `[1, C, t, h, W]`."""
     return to_channels_first(tokens.reshape(-1), slab.stop - slab.start, slab.bottom - slab.top, width)
-
-
-def _affine(norm: nn.GroupNorm, statistics: Statistics, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The normalisation by statistics of the whole clip: given those, it is the same at every position."""
-    mean, variance = (values.to(device) for values in statistics.by_group(norm))
-    weight, bias, eps = norm.weight.float(), norm.bias.float(), norm.eps
-    return lambda x: F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
 
 def _whole_frames(slabs: Iterator[tuple[Slab, Tensor]], height: int) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.model.attention import attend
+from vae3d_cli.model.normalization import GroupNorm
 
 NORM_EPS = 1e-6
 Size = tuple[int, int, int]
@@ -36,17 +37,19 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, NORM_EPS)
+        self.norm1 = GroupNorm(groups, in_channels, NORM_EPS)
         self.conv1 = CausalConv3d(in_channels, out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, NORM_EPS)
+        self.norm2 = GroupNorm(groups, out_channels, NORM_EPS)
         self.conv2 = CausalConv3d(out_channels, out_channels)
         self.conv_shortcut = CausalConv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` in and out, of another C where the widths differ."""
-        hidden = self.conv1(F.silu(self.norm1(x), inplace=True))
-        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
-        return hidden.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))  # type: ignore[no-any-return]
+        hidden: Tensor = self.norm1(x)
+        hidden = self.conv1(F.silu(hidden, inplace=True))
+        hidden = self.norm2(hidden)  # a step a line: what is not needed any more is not held
+        hidden = self.conv2(F.silu(hidden, inplace=True))
+        return hidden.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class CausalAttention(nn.Module):
@@ -54,7 +57,7 @@ class CausalAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.group_norm = nn.GroupNorm(groups, channels, NORM_EPS)
+        self.group_norm = GroupNorm(groups, channels, NORM_EPS)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
         self.to_v = nn.Linear(channels, channels)
@@ -118,10 +121,12 @@ class Upsampler(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` to a greater T, H and W."""
         time, height, width = self.factors
-        x = x.repeat_interleave(height, dim=3).repeat_interleave(width, dim=4)
-        if time > 1:
-            x = torch.cat((x[:, :, :1], x[:, :, 1:].repeat_interleave(time, dim=2)), dim=2)
-        return self.conv(x)  # type: ignore[no-any-return]
+        frames = (torch.arange(1 + (x.shape[2] - 1) * time, device=x.device) + time - 1) // time
+        rows = torch.arange(x.shape[3] * height, device=x.device) // height
+        columns = torch.arange(x.shape[4] * width, device=x.device) // width
+        # One copy, of whole positions, which leaves the channels last.
+        copies = x.permute(0, 2, 3, 4, 1)[:, frames[:, None, None], rows[:, None], columns]
+        return self.conv(copies.permute(0, 4, 1, 2, 3))  # type: ignore[no-any-return]
 
 
 class DownBlock(nn.Module):
@@ -182,7 +187,7 @@ class Encoder(nn.Module):
             for before, width, stride in zip((widths[0], *widths), widths, strides, strict=False)
         )
         self.mid_block = MidBlock(widths[-1], groups, config.mid_block_add_attention)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], NORM_EPS)
+        self.conv_norm_out = GroupNorm(groups, widths[-1], NORM_EPS)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -206,7 +211,7 @@ class Decoder(nn.Module):
             UpBlock(before, width, config.layers_per_block + 1, groups, factor)
             for before, width, factor in zip((widths[0], *widths), widths, factors, strict=False)
         )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], NORM_EPS)
+        self.conv_norm_out = GroupNorm(groups, widths[-1], NORM_EPS)
         self.conv_out = CausalConv3d(widths[-1], config.out_channels)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """From the name of a model to a network that is ready to run."""
 
-import logging
 import os
 import re
 import time
@@ -19,8 +18,6 @@ from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.weights import hub
 from vae3d_cli.weights.checkpoint import Checkpoint, checkpoint_of
 from vae3d_cli.weights.files import find_source
-
-logger = logging.getLogger(__name__)
 
 EMBEDDED = "tiny"
 # The hub id whose weights are the ones meant by `hunyuanvideo`.
@@ -66,7 +63,6 @@ def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto
     network.set_compute_dtype(DTYPES[dtype])
     order = torch.channels_last_3d if isinstance(network, HunyuanVideoVae) else torch.channels_last
     network.to(torch_device, memory_format=order)  # type: ignore[call-overload]  # missing in torch's types
-    logger.info("model %s, encoder sha256 %s, on %s in %s", label, encoder_sha256, torch_device, dtype)
     return Model(
         name=label,
         config=network.config,
