@@ -2,8 +2,8 @@
 
     python examples/one_plus_4k.py [MODEL]
 
-MODEL is what `vae3d -m` takes: a checkpoint, or `hunyuanvideo`. Without one a toy network with random weights shows the
-same things.
+MODEL is what `vae3d -m` takes: a checkpoint, or `hunyuanvideo`. Without one, a toy network of random weights shows the
+same things; the cost is that of the released network.
 """
 
 import sys
@@ -27,12 +27,24 @@ def moving_gradient(num_frames: int) -> Tensor:
     return torch.stack([torch.sin((x + 2 * t) / 9), torch.cos((y - t) / 7), torch.sin((x + y + 3 * t) / 11)])[None]
 
 
-def without_statistics(network: HunyuanVideoVae) -> HunyuanVideoVae:
-    """The same network with every `GroupNorm` taken out: what is left looks back only."""
-    for module in network.modules():
+class FrameNorm(nn.Module):
+    """A `GroupNorm` that takes the statistics of each frame by itself."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T, H, W]` in and out."""
+        return torch.stack([self.norm(frame) for frame in x.unbind(dim=2)], dim=2)
+
+
+def by_frame(network: HunyuanVideoVae) -> HunyuanVideoVae:
+    """The same network with statistics of each frame by itself: what is left looks back only."""
+    for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.GroupNorm):
-                setattr(module, name, nn.Identity())
+                setattr(module, name, FrameNorm(child))
     return network
 
 
@@ -41,37 +53,40 @@ def relative(a: Tensor, b: Tensor) -> str:
     return f"{100 * float((a - b).norm() / b.norm()):9.4f} %"
 
 
-def show_causality(encode_full: nn.Module, encode_convs: nn.Module) -> None:
+def show_causality(full: HunyuanVideoVae, causal: HunyuanVideoVae) -> None:
     """Change the last four frames, and see which latent frames notice."""
     clip, changed = moving_gradient(NUM_FRAMES), moving_gradient(NUM_FRAMES)
     changed[:, :, -4:] = -changed[:, :, -4:]
     print(f"1. The last 4 of {NUM_FRAMES} frames are changed. How much does each latent frame move?")
-    print("   latent frame   convolutions and attention   with GroupNorm, as it is")
-    pairs = [(network.encode(clip), network.encode(changed)) for network in (encode_convs, encode_full)]
+    print("   latent frame   statistics by frame   as it is: over the clip")
+    pairs = [(network.encode(clip), network.encode(changed)) for network in (causal, full)]
     for index in range(pairs[0][0].shape[2]):
         columns = [relative(after[:, :, index], before[:, :, index]) for before, after in pairs]
-        print(f"   {index:12}   {columns[0]:>26}   {columns[1]:>24}")
-    print("   Nothing looks ahead, but the statistics of GroupNorm run over all frames: the past notices the future.\n")
+        print(f"   {index:12}   {columns[0]:>19}   {columns[1]:>23}")
+    print("   No convolution looks ahead, nor does the attention. But GroupNorm's statistics run over the whole clip,")
+    print("   and through them the past notices the future.\n")
 
 
-def show_first_frame(encode_full: nn.Module, encode_convs: nn.Module) -> None:
+def show_first_frame(full: HunyuanVideoVae, causal: HunyuanVideoVae) -> None:
     """The first frame alone against the first frame of a clip."""
     clip = moving_gradient(NUM_FRAMES)
     print("2. The first frame stands alone. Is its latent the same when it is encoded alone?")
-    for name, network in (("convolutions and attention", encode_convs), ("with GroupNorm, as it is", encode_full)):
+    for name, network in (("statistics by frame", causal), ("as it is: over the clip", full)):
         alone, first = network.encode(clip[:, :, :1]), network.encode(clip)[:, :, :1]
-        print(f"   {name:27} differs by {relative(alone, first)}")
+        print(f"   {name:24} differs by {relative(alone, first)}")
     print("   So an image is a clip with k = 0, but the first latent of a clip is not the latent of its first frame.\n")
 
 
-def show_cost(network: HunyuanVideoVae) -> None:
+def show_cost(config: HunyuanVideoConfig) -> None:
     """Values and work for clips of some lengths."""
-    print("3. What 1 + 4k costs and gives, at 64x64 pixels:")
+    with torch.device("meta"):  # layers are counted, not run
+        network = HunyuanVideoVae(config)
+    print(f"3. What 1 + 4k costs and gives, at {WIDTH}x{HEIGHT} pixels and widths of {config.block_out_channels}:")
     print("   frames   run as   latent frames   fewer values   encode, MFLOP/pixel   decode, MFLOP/pixel")
     for num_frames in (1, 2, 5, 16, 17, 33, 129):
-        padded, latent = (of(num_frames, network.config) for of in (padded_num_frames, num_latent_frames))
+        padded, latent = (of(num_frames, config) for of in (padded_num_frames, num_latent_frames))
         pixels = num_frames * HEIGHT * WIDTH
-        values = latent * network.config.latent_channels * HEIGHT * WIDTH / 64
+        values = latent * config.latent_channels * HEIGHT * WIDTH / 64
         costs = []
         for layers, size in (
             (encoder_layers(network), (padded, HEIGHT, WIDTH)),
@@ -83,8 +98,8 @@ def show_cost(network: HunyuanVideoVae) -> None:
                 size = layer.out_size(size)
             costs.append(work / pixels / 1e6)
         print(
-            f"   {num_frames:6}   {padded:6}   {latent:13}   {3 * pixels / values:12.1f}   {costs[0]:19.3f}"
-            f"   {costs[1]:19.3f}"
+            f"   {num_frames:6}   {padded:6}   {latent:13}   {3 * pixels / values:12.1f}   {costs[0]:19.1f}"
+            f"   {costs[1]:19.1f}"
         )
     print(
         "   The frame that stands alone is dear: a latent frame for one frame instead of four. 16 frames are run as 17."
@@ -105,10 +120,10 @@ def main(model: str | None) -> None:
             if not isinstance(network, HunyuanVideoVae):
                 sys.exit(f"{model}: is no HunyuanVideo VAE; its latents do not depend on later frames at all")
             networks.append(network)
-    full, convs = networks[0], without_statistics(networks[1])
-    show_causality(full, convs)
-    show_first_frame(full, convs)
-    show_cost(full)
+    full, causal = networks[0], by_frame(networks[1])
+    show_causality(full, causal)
+    show_first_frame(full, causal)
+    show_cost(HunyuanVideoConfig() if model is None else full.config)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Running the commands."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,10 +14,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def run_bytes(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_bytes(
+    *arguments: object, stdin: bytes = b"", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """In a process of its own, for what goes through pipes."""
     command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120)
+    settings = os.environ | (environment or {})
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120, env=settings)
 
 
 def assert_failed(result: Result, status: int, reason: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae3d_cli.execution.activation import Activation
 from vae3d_cli.execution.layers import ConvLayer, Layer
 from vae3d_cli.execution.layerwise import run_layerwise
-from vae3d_cli.execution.memory import Memory, is_out_of_memory
+from vae3d_cli.execution.memory import Memory, is_out_of_memory, size_text
 from vae3d_cli.execution.slabs import Progress, slab_bytes
 from vae3d_cli.geometry import Slab
 from vae3d_cli.model.hunyuanvideo import Size
@@ -72,11 +72,11 @@ def run_exactly(
     needed = whole_bytes(coder.layers, source.size, coder.dtype)
     fits = needed <= memory.left_bytes
     logger.info(
-        "strategy %s: %d frames at once take about %.2f GiB, and --memory is %.2f GiB on %s",
+        "strategy %s: %d frames at once take about %s, and --memory is %s on %s",
         WHOLE if fits else LAYERWISE,
         source.size[0],
-        needed / 2**30,
-        memory.budget_bytes / 2**30,
+        size_text(needed),
+        size_text(memory.budget_bytes),
         memory.device,
     )
     if fits:

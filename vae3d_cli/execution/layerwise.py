@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vae3d_cli.execution.activation import Activation, to_channels_first, to_channels_last
 from vae3d_cli.execution.layers import SAME, AttentionLayer, ConvLayer, Layer
-from vae3d_cli.execution.memory import Memory
+from vae3d_cli.execution.memory import Memory, size_text
 from vae3d_cli.execution.slabs import Progress, SlabLoop
 from vae3d_cli.geometry import Reach, Slab, plan_slabs
 from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
@@ -62,7 +62,7 @@ def run_layerwise(
     assert isinstance(last, ConvLayer)
     yield from _whole_frames(run.convolve(last, x, statistics, None), last.out_size(x.size)[1])
     x.buffer.free()
-    logger.info("layerwise: at most %.2f GiB were held on %s", memory.peak_bytes / 2**30, memory.device)
+    logger.info("layerwise: at most %s were held on %s", size_text(memory.peak_bytes), memory.device)
 
 
 class _LayerwiseRun:

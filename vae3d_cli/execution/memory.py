@@ -111,8 +111,8 @@ class Memory:
     def _take(self, num_bytes: int) -> None:
         if num_bytes > self.left_bytes:
             raise MemoryLimitError(
-                f"--memory {self.budget_bytes / 2**20:.0f}MiB is too little: {num_bytes / 2**20:.0f} MiB are needed "
-                f"beside {self.live_bytes / 2**20:.0f} MiB; give more, or smaller frames"
+                f"--memory {size_text(self.budget_bytes)} is too little: {size_text(num_bytes)} are needed beside "
+                f"{size_text(self.live_bytes)}; give more, or smaller frames"
             )
         self.live_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
@@ -184,6 +184,15 @@ def _disk_errors() -> Iterator[None]:
             f"{tempfile.gettempdir()}: {error.strerror or error}, where what exceeds --memory lies; set TMPDIR to a "
             "folder with more space, or give more memory"
         ) from error
+
+
+def size_text(num_bytes: float) -> str:
+    """`6.0GiB`, as `--memory` takes it."""
+    for unit in ("B", "KiB", "MiB"):
+        if num_bytes < 1024:
+            return f"{num_bytes:.1f}{unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.1f}GiB"
 
 
 def free_bytes(device: torch.device) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae3d_cli.errors import MemoryLimitError
 from vae3d_cli.execution.layers import Layer
-from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, is_out_of_memory
+from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, is_out_of_memory, size_text
 from vae3d_cli.geometry import Slab, plan_slabs
 from vae3d_cli.model.hunyuanvideo import Size
 
@@ -77,8 +77,8 @@ class SlabLoop:
         least = slab_bytes(layer, size, Slab(0, 1, 0, 1), self.dtype)
         if least > self.memory.slab_bytes:
             raise MemoryLimitError(
-                f"--memory {self.memory.budget_bytes / 2**20:.0f}MiB is too little: one row of this clip takes "
-                f"{least / 2**20:.1f} MiB; give at least {2 * least / 2**20 + 1:.0f}MiB"
+                f"--memory {size_text(self.memory.budget_bytes)} is too little: one row of this clip takes "
+                f"{size_text(least)}; give at least twice that"
             )
 
 
