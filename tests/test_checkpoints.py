@@ -510,6 +510,9 @@ def test_a_path_comes_before_the_hub_and_the_hub_before_giving_up(
     for name, label in names.items():
         assert load_model(name, device="cpu").name == label
     assert asked == list(names)
+    (tmp_path / "hunyuanvideo").mkdir()  # a known name is no path, or a folder would take the place of the model
+    assert load_model("hunyuanvideo", device="cpu").name == "hunyuanvideo"
+    assert asked.pop() == "hunyuanvideo"
     (tmp_path / "org").mkdir()
     cached.rename(tmp_path / "org" / "name")
     assert load_model("org/name", device="cpu").name == "name"

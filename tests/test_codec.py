@@ -261,3 +261,14 @@ def test_info_tells_a_video_from_latents(tmp_path: Path, clip: Path, small: Mode
         "small.safetensors",
     )
     assert video["latents_shape"] == latents["latents_shape"]
+
+
+def test_a_device_without_half_precision_is_called_wrong(
+    clip: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("\"slow_conv3d_cpu\" not implemented for 'Half'")
+
+    monkeypatch.setattr(tiny.network, "encode", refuse)
+    with pytest.raises(UsageError, match="--dtype fp16: this version of torch has no fp16 here"):
+        roundtrip_video(clip, tiny)

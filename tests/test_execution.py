@@ -122,7 +122,7 @@ def test_a_slab_that_does_not_fit_after_all_is_halved(monkeypatch: pytest.Monkey
     def scarce(values: Tensor, *rest: Any) -> Tensor:
         sizes.append(values.numel())
         if values.numel() > 60_000:
-            raise torch.OutOfMemoryError("no more")
+            raise torch.cuda.OutOfMemoryError("no more")
         output: Tensor = convolve(values, *rest)
         return output
 
@@ -130,8 +130,8 @@ def test_a_slab_that_does_not_fit_after_all_is_halved(monkeypatch: pytest.Monkey
     monkeypatch.setattr(F, "conv3d", scarce)
     assert deviation(encode(pixels, LAYERWISE), expected) < 1e-5
     assert max(sizes) > 60_000
-    monkeypatch.setattr(F, "conv3d", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("never")))
-    with pytest.raises(torch.OutOfMemoryError):
+    monkeypatch.setattr(F, "conv3d", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("never")))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         encode(pixels, LAYERWISE)
 
 
@@ -145,7 +145,7 @@ def test_auto_is_whole_where_that_fits_and_layerwise_where_not(monkeypatch: pyte
     network = ours(UNEVEN)
 
     def fail(_: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("no more")
+        raise torch.cuda.OutOfMemoryError("no more")
 
     monkeypatch.setattr(network, "encode", fail)
     execution = encode_chunks(network, pixel_chunks(pixels), StrategyOptions())

@@ -4,18 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae3d_cli.config import TinyConfig, VaeConfig
+from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
 from vae3d_cli.geometry import (
     Chunk,
     FrameRange,
+    Slab,
+    TileAxis,
+    TileSizes,
+    conv_reach,
     latent_frame_of,
     latent_size,
     latents_shape,
+    nearest_source,
     num_decoded_frames,
     num_latent_frames,
     padded_num_frames,
     padded_size_px,
     plan_chunks,
+    plan_slabs,
 )
 
 CONFIG = TinyConfig()
@@ -88,3 +94,43 @@ def test_a_clip_has_at_least_one_frame() -> None:
         num_latent_frames(0, CONFIG)
     with pytest.raises(ValueError, match="at least one latent frame"):
         next(plan_chunks(0))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"), [(3, 1, 2, 9), (3, 2, 2, 9), (3, 2, 1, 12), (1, 1, 0, 5)]
+)
+def test_the_reach_of_a_convolution_is_what_it_reads(kernel: int, stride: int, padding: int, size: int) -> None:
+    padded = [max(0, min(size - 1, index - padding)) for index in range(size + 2 * padding)]
+    num_outputs = -(-size // stride)
+    for start in range(num_outputs):
+        for stop in range(start + 1, num_outputs + 1):
+            reach = conv_reach(start, stop, size, kernel=kernel, stride=stride, padding=padding)
+            read = [reach.start] * reach.before + [*range(reach.start, reach.stop)] + [reach.stop - 1] * reach.after
+            assert read == padded[start * stride : (stop - 1) * stride + kernel]
+
+
+def test_upsampling_repeats_all_but_the_first_frame() -> None:
+    assert [nearest_source(index, 2, keeps_first=True) for index in range(7)] == [0, 1, 1, 2, 2, 3, 3]
+    assert [nearest_source(index, 2, keeps_first=False) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 50))
+def test_slabs_cover_a_clip_once_and_in_order(num_frames: int, height: int, slab_frames: int, slab_rows: int) -> None:
+    slabs = plan_slabs(num_frames, height, slab_frames, slab_rows)
+    covered = [(n, row) for slab in slabs for n in range(slab.start, slab.stop) for row in range(slab.top, slab.bottom)]
+    assert covered == [(n, row) for n in range(num_frames) for row in range(height)]
+    assert all(slab.stop - slab.start <= slab_frames and slab.bottom - slab.top <= slab_rows for slab in slabs)
+    assert all(slab.stop - slab.start == 1 or (slab.top, slab.bottom) == (0, height) for slab in slabs)
+
+
+def test_a_slab_is_halved_down_to_a_row() -> None:
+    assert Slab(0, 3, 0, 5).halves() == (Slab(0, 1, 0, 5), Slab(1, 3, 0, 5))
+    assert Slab(2, 3, 0, 5).halves() == (Slab(2, 3, 0, 2), Slab(2, 3, 2, 5))
+    assert Slab(2, 3, 4, 5).halves() == (Slab(2, 3, 4, 5),)
+
+
+def test_tiles_are_counted_in_the_units_of_each_side() -> None:
+    config = HunyuanVideoConfig()
+    sizes = TileSizes()
+    assert sizes.encoder_axes(config) == (TileAxis(256, 192, 24, 8), TileAxis(64, 48, 12, 4))
+    assert sizes.decoder_axes(config) == (TileAxis(32, 24, 192, 64), TileAxis(16, 12, 48, 16))

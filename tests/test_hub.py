@@ -11,13 +11,16 @@ import pty
 import subprocess
 import sys
 import termios
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.clips import write_clip
 from tests.hub_server import Hub, Repo, serve
+from tests.hunyuanvideo import SMALL, reference
 from vae3d_cli.weights import hub as hub_module
 
 DEFAULT = "diffusion_pytorch_model.safetensors"
@@ -343,3 +346,25 @@ def test_a_progress_bar_shows_on_a_terminal_unless_unwanted(
     finally:
         os.close(terminal)
         os.close(stderr)
+
+
+def test_a_model_on_the_hub_encodes_and_decodes(client: Client, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference(SMALL).save_pretrained(tmp_path / "model")
+    client.hub.repos["org/toy"] = Repo({path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()})
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+
+    def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
+        environment = client.environment(**settings)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+    encoded = run("encode", clip, "-m", "org/toy", "--json")
+    assert encoded.returncode == 0, encoded.stderr
+    assert json.loads(encoded.stdout)["model"] == "org/toy"
+    assert encoded.stderr.count("fetching") == 1
+    latents = clip.with_suffix(".safetensors")
+    assert "org/toy; say where it is with -m" in run("decode", latents).stderr
+    offline = run("decode", latents, "-m", "org/toy", HF_HUB_OFFLINE="1")
+    assert (offline.returncode, offline.stderr) == (0, "")

@@ -9,14 +9,14 @@ from vae3d_cli.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = ("encode", "decode", "roundtrip", "info")
+COMMANDS = ((), ("encode",), ("decode",), ("roundtrip",), ("info",), ("models",), ("models", "pull"))
 SECTION = re.compile(r"(?<=## All options\n\n).*?(?=## Licence)", re.DOTALL)
 
 
 def reference() -> str:
     """The help of every command, 80 columns wide."""
     blocks = []
-    for command in ((), *((name,) for name in COMMANDS)):
+    for command in COMMANDS:
         result = CliRunner().invoke(app, [*command, "--help"], prog_name="vae3d", terminal_width=80)
         text = "\n".join(line.rstrip() for line in result.stdout.splitlines()).strip()
         blocks.append(f"```\n$ {' '.join(['vae3d', *command, '--help'])}\n{text}\n```\n\n")

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress, ignore_progress
-from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import display_name, video_output
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
@@ -59,7 +59,7 @@ def decode_video(
         OutputError: The output cannot be written.
     """
     start = time.perf_counter()
-    with memory_errors(display_name(source)), LatentsReader(source) as latents:
+    with device_errors(display_name(source)), LatentsReader(source) as latents:
         header = latents.header
         waiting = time.perf_counter()
         loaded = load(model or _model_of(latents))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d_cli import __version__
-from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
 from vae3d_cli.codec.pixels import pixel_chunks
 from vae3d_cli.codec.results import EncodeResult
@@ -83,7 +83,7 @@ def encode_video(
     """
     start = time.perf_counter()
     with (
-        memory_errors(display_name(source)),
+        device_errors(display_name(source)),
         latents_spool(output, options.latents_dtype or model.dtype) as spool,
     ):
         with VideoReader(source) as video:

@@ -1,4 +1,4 @@
-"""How much memory a run takes, and what to say when there is none left."""
+"""How much memory a run takes, and what to say when the device cannot do what it is asked."""
 
 import contextlib
 import resource
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vae3d_cli.errors import MemoryLimitError
+from vae3d_cli.errors import MemoryLimitError, UsageError
 from vae3d_cli.execution import is_out_of_memory
 
 
@@ -23,20 +23,23 @@ def peak_memory_bytes() -> int:
 
 
 @contextlib.contextmanager
-def memory_errors(name: str) -> Iterator[None]:
-    """Say of a clip that it does not fit.
+def device_errors(name: str) -> Iterator[None]:
+    """Say of a clip that it does not fit the device, or that the device cannot compute in its dtype.
 
     Raises:
         MemoryLimitError: There is no memory left, on the device or on the host.
+        UsageError: Half precision is not implemented for this device by this version of torch.
     """
     try:
         yield
     except MemoryLimitError as error:
         raise MemoryLimitError(f"{name}: {error}") from error
     except (MemoryError, RuntimeError) as error:
+        if "not implemented for 'Half'" in str(error):
+            raise UsageError("--dtype fp16: this version of torch has no fp16 here; use bf16 or fp32") from error
         if not is_out_of_memory(error):
             raise
-        where = "device" if isinstance(error, torch.OutOfMemoryError) else "host"
+        where = "device" if isinstance(error, torch.cuda.OutOfMemoryError) else "host"
         raise MemoryLimitError(
             f"{name}: the memory of the {where} is not enough; use --strategy auto with a lower --memory, or smaller "
             "frames"

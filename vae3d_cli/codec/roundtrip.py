@@ -11,7 +11,7 @@ import torch
 
 from vae3d_cli.codec.decode import decode_clip
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress
-from vae3d_cli.codec.memory import memory_errors
+from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
@@ -42,7 +42,7 @@ def roundtrip_video(
     start = time.perf_counter()
     meter, watch = FidelityMeter(), Stopwatch()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(memory_errors(display_name(source)))
+        stack.enter_context(device_errors(display_name(source)))
         open_video = _reopener(source, stack)
         spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
         with open_video() as video:

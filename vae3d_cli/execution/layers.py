@@ -9,12 +9,11 @@ from torch import nn
 from vae3d_cli.geometry import Reach, Slab, conv_reach, nearest_source
 from vae3d_cli.model.hunyuanvideo import (
     CausalAttention,
-    DownBlock,
     HunyuanVideoVae,
     MidBlock,
     ResnetBlock,
     Size,
-    UpBlock,
+    Stage,
     Upsampler,
 )
 from vae3d_cli.model.normalization import GroupNorm
@@ -150,7 +149,7 @@ def decoder_layers(network: HunyuanVideoVae) -> list[Layer]:
     ]
 
 
-def _layers_of(blocks: Iterable[MidBlock | DownBlock | UpBlock]) -> Iterator[Layer]:
+def _layers_of(blocks: Iterable[MidBlock | Stage]) -> Iterator[Layer]:
     for block in blocks:
         for part in block.parts:
             if isinstance(part, ResnetBlock):

@@ -129,46 +129,40 @@ class Upsampler(nn.Module):
         return self.conv(copies.permute(0, 4, 1, 2, 3))  # type: ignore[no-any-return]
 
 
-class DownBlock(nn.Module):
-    """Resnets, then a downsampler where there is one."""
+class Stage(nn.Module):
+    """Resnets of one width, and after them what changes the size, where there is something."""
+
+    def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int) -> None:
+        super().__init__()
+        widths = (in_channels, *(out_channels,) * (layers - 1))
+        self.resnets = nn.ModuleList(ResnetBlock(width, out_channels, groups) for width in widths)
+
+    @property
+    def parts(self) -> list["Part"]:
+        """The blocks in the order in which they run."""
+        return [part for parts in self.children() for part in parts]  # type: ignore[attr-defined]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T, H, W]` to another C, T, H and W."""
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+class DownBlock(Stage):
+    """A stage of the encoder, which ends with a downsampler unless it is the last."""
 
     def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int, stride: Size | None) -> None:
-        super().__init__()
-        widths = (in_channels, *(out_channels,) * (layers - 1))
-        self.resnets = nn.ModuleList(ResnetBlock(width, out_channels, groups) for width in widths)
+        super().__init__(in_channels, out_channels, layers, groups)
         self.downsamplers = nn.ModuleList([Downsampler(out_channels, stride)] if stride else [])
 
-    @property
-    def parts(self) -> list["Part"]:
-        """The blocks in the order in which they run."""
-        return [*self.resnets, *self.downsamplers]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T, H, W]` to another C and a smaller T, H and W."""
-        for part in self.parts:
-            x = part(x)
-        return x
-
-
-class UpBlock(nn.Module):
-    """Resnets, then an upsampler where there is one."""
+class UpBlock(Stage):
+    """A stage of the decoder, which ends with an upsampler unless it is the last."""
 
     def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int, factors: Size | None) -> None:
-        super().__init__()
-        widths = (in_channels, *(out_channels,) * (layers - 1))
-        self.resnets = nn.ModuleList(ResnetBlock(width, out_channels, groups) for width in widths)
+        super().__init__(in_channels, out_channels, layers, groups)
         self.upsamplers = nn.ModuleList([Upsampler(out_channels, factors)] if factors else [])
-
-    @property
-    def parts(self) -> list["Part"]:
-        """The blocks in the order in which they run."""
-        return [*self.resnets, *self.upsamplers]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T, H, W]` to another C and a greater T, H and W."""
-        for part in self.parts:
-            x = part(x)
-        return x
 
 
 Part = ResnetBlock | CausalAttention | Downsampler | Upsampler

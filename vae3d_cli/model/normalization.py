@@ -24,7 +24,7 @@ class Statistics:
     def add(self, values: Tensor) -> None:
         """Take in `[1, C, T, H, W]`."""
         parts = [_mean_and_variance(frame.permute(1, 2, 0)) for frame in values[0].unbind(1)]
-        moments = torch.stack([torch.stack(part) for part in parts]).to("cpu", torch.float64)
+        moments = torch.stack([torch.stack(part) for part in parts]).cpu().double()  # not every device has fp64
         count = values.shape[3] * values.shape[4]
         for mean, variance in moments:
             total = self._count + count

@@ -46,7 +46,7 @@ class Model:
 
 
 def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """Load `tiny`, a checkpoint file or folder (`./tiny` if it has that name), `hunyuanvideo`, or what a hub id names.
+    """Load `tiny`, `hunyuanvideo`, a checkpoint file or folder (`./tiny` if it is called that), or what a hub id names.
 
     Raises:
         UsageError: The device or the dtype is no name of one.
@@ -87,7 +87,7 @@ def _located(name: str) -> Iterator[tuple[Path, str]]:
 def _found(name: str) -> tuple[Path, str]:
     path = Path(name)
     try:
-        exists = bool(name) and path.exists()
+        exists = bool(name) and name != hub.HUNYUANVIDEO and path.exists()
     except OSError as error:
         raise WeightsError(f"{name}: {error.strerror}; the checkpoint cannot be read") from error
     if exists:
