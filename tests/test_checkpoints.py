@@ -513,6 +513,8 @@ def test_a_path_comes_before_the_hub_and_the_hub_before_giving_up(
     (tmp_path / "hunyuanvideo").mkdir()  # a known name is no path, or a folder would take the place of the model
     assert load_model("hunyuanvideo", device="cpu").name == "hunyuanvideo"
     assert asked.pop() == "hunyuanvideo"
+    (tmp_path / "tiny").write_bytes(cached.read_bytes())
+    assert load_model("./tiny", device="cpu").name == "./tiny"  # a file of latents must not take it for the embedded
     (tmp_path / "org").mkdir()
     cached.rename(tmp_path / "org" / "name")
     assert load_model("org/name", device="cpu").name == "name"
@@ -520,3 +522,12 @@ def test_a_path_comes_before_the_hub_and_the_hub_before_giving_up(
     for name in ("none", "", "/no/such/file"):
         with pytest.raises(WeightsError, match=f"^{name}: no such model or file; use tiny, hunyuanvideo, a checkpoint"):
             load_model(name, device="cpu")
+
+
+def test_a_pickle_is_not_read_by_a_torch_that_would_run_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(weights_of(WIDE), tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(WeightsError, match=r"a pickle, which torch 2\.5\.1"):
+        read_checkpoint(tmp_path / "a.pt")

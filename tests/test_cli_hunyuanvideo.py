@@ -160,6 +160,8 @@ def test_verbose_says_what_was_chosen_and_why(lossless: Path, folder: Path) -> N
         (["--strategy", "tiled", "--chunk-overlap-frames", "64"], 2, "the overlap is smaller"),
         (["--memory", "lots"], 2, "give a size such as 6GiB"),
         (["--memory", "0"], 2, "give a size such as 6GiB"),
+        (["--frames", "90:99"], 1, "clip.mp4: has only 6 frames; --frames starts at 90"),
+        (["--frames", "90:99", "--strategy", "tiled"], 1, "has only 6 frames"),
         (["--memory", "10KiB"], 1, "clip.mp4: --memory 10.0KiB is too little: one row"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -174,8 +174,9 @@ def test_only_the_frames_asked_for_are_encoded(tmp_path: Path, small: Model, sma
     part = encode(clip, tmp_path / "part", small, frames=FrameRange(3, 9))["latents"]
     pixels = to_pixels(moving_frames(12, 32, 24)[3:9] + [moving_frames(9, 32, 24)[8]] * 3, small.config, CPU)
     assert torch.equal(part, small_network.encode(pixels, TemporalCache())[0, :16])
-    with pytest.raises(VideoError, match="has only 12 frames; --frames starts at 20"):
-        encode(clip, tmp_path / "none", small, frames=FrameRange(20, 30))
+    for name in ("stream", "whole"):
+        with pytest.raises(VideoError, match="has only 12 frames; --frames starts at 20"):
+            encode(clip, tmp_path / "none", small, frames=FrameRange(20, 30), strategy=StrategyOptions(name=name))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (3, 9), (17, 30), (29, 99)])

@@ -122,7 +122,7 @@ def test_a_slab_that_does_not_fit_after_all_is_halved(monkeypatch: pytest.Monkey
     def scarce(values: Tensor, *rest: Any) -> Tensor:
         sizes.append(values.numel())
         if values.numel() > 60_000:
-            raise torch.cuda.OutOfMemoryError("no more")
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
         output: Tensor = convolve(values, *rest)
         return output
 
@@ -167,6 +167,29 @@ def test_a_budget_for_less_than_a_row_is_refused_before_any_work() -> None:
         encode(random_pixels(5, 32, 64), replace(LAYERWISE, memory_bytes=20 * KIB))
 
 
+@pytest.mark.parametrize("budget", [*range(80 * KIB, 200 * KIB, 17 * KIB), 300 * KIB, 500 * KIB])
+def test_any_budget_that_is_taken_is_enough(budget: int) -> None:
+    pixels = random_pixels(5, 16, 48)
+    assert deviation(encode(pixels, replace(LAYERWISE, memory_bytes=budget)), ours(UNEVEN).encode(pixels)) < 1e-5
+
+
+def test_there_may_be_too_little_memory_for_an_activation_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(CPU, MIB)
+
+    def fail(*_: object, **__: object) -> Tensor:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(torch, "empty", fail)
+    assert isinstance(memory.allocate(1000, torch.float32), FileBuffer)
+    assert memory.live_bytes == 0
+    memory.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("name", ["auto", "whole", "layerwise", "tiled"])
+def test_a_clip_of_no_frames_gives_nothing(name: str) -> None:
+    assert list(encode_chunks(ours(UNEVEN), [], StrategyOptions(name=name)).chunks) == []
+
+
 def test_a_full_disk_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def seek(self, _: int) -> None: ...
@@ -177,7 +200,7 @@ def test_a_full_disk_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -
     buffer = FileBuffer(torch.float32, CPU)
     buffer.free()
     monkeypatch.setattr(buffer, "_file", Full())
-    with pytest.raises(OutputError, match="No space left on device, where what exceeds --memory lies; set TMPDIR"):
+    with pytest.raises(OutputError, match="No space left on device, where a clip waits"):
         buffer.write(0, torch.zeros(4))
 
 

@@ -94,6 +94,16 @@ def test_any_blocks_give_the_same_attention(max_scores: int, block: int) -> None
     assert deviation(attend_in_blocks(queries, blocks, max_scores), expected) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_in_blocks_overflows_in_no_dtype(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    queries, keys = (torch.randn(1, count, 512) * 12 for count in (8, 40))
+    values = torch.randn(1, 40, 512) * 2000
+    expected = torch.softmax(queries @ keys.transpose(1, 2) / 512**0.5, dim=2) @ values
+    blocks = [(keys[:, :20].to(dtype), values[:, :20].to(dtype)), (keys[:, 20:].to(dtype), values[:, 20:].to(dtype))]
+    assert deviation(attend_in_blocks(queries.to(dtype), blocks).float(), expected) < 0.3
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
 def test_less_precision_is_close(dtype: torch.dtype, most: float) -> None:
     config = UNEVEN

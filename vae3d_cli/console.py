@@ -70,7 +70,7 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
 def progress_bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | None], None]]:
     """A function to tell of frames done, and of how many there are if that is known.
 
-    It draws a bar where standard error is a terminal and `show` allows.
+    From its first call on it draws a bar, where standard error is a terminal and `show` allows.
     """
     if not show or not sys.stderr.isatty():
         yield lambda _done, _total: None
@@ -85,14 +85,18 @@ def progress_bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | Non
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(_one_line(label), total=None, rate="")
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task(_one_line(label), total=None, rate="")
 
-        def update(done: int, total: int | None) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+    def update(done: int, total: int | None) -> None:
+        progress.start()  # not before: what is fetched first has bars of its own
+        speed = progress.tasks[0].speed
+        progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
 
+    try:
         yield update
+    finally:
+        progress.stop()
 
 
 def _print_line(text: str) -> None:

@@ -81,7 +81,9 @@ StrategyName = Annotated[
 Memory = Annotated[
     str | None,
     typer.Option(
-        metavar="SIZE", help="Budget for the working set on the device, such as 6GiB; default: most of what is free."
+        metavar="SIZE",
+        help="Budget for the working set on the device, such as 6GiB; default: most of what is free. For HunyuanVideo; "
+        "whole does not keep to it.",
     ),
 ]
 TilePx = Annotated[int | None, typer.Option(metavar="N", min=8, help="Side of a tile of tiled.  [default: 256]")]

@@ -15,7 +15,7 @@ from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import LatentsError
-from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, reads_ahead
+from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input_device, reads_ahead
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
@@ -70,6 +70,7 @@ def decode_video(
             raise LatentsError(
                 f"{latents.name}: has only {header.num_frames} frames; --frames starts at {options.frames.start}"
             )
+        progress(0, len(selected))
         watch = Stopwatch()
         decoded = decode_clip(latents, header, loaded, selected, options.strategy, watch, progress)
         with video_output(output, header, _timing(latents, selected), len(selected)) as writer:
@@ -120,9 +121,9 @@ def decode_clip(
     if context is not None:
         first = max(0, latent_frame_of(selected.start, config) - context)
         stop = latent_frame_of(selected.stop - 1, config) + 1
-    total = len(selected)
+    total, device = len(selected), input_device(model.network)
     chunks = (
-        _decodable(latents.read(chunk.start, chunk.stop), header).to(model.device)
+        _decodable(latents.read(chunk.start, chunk.stop), header).to(device)
         for chunk in plan_chunks(CHUNK_LATENTS, stop, first)
     )
     execution = decode_chunks(

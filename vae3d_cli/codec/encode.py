@@ -21,7 +21,7 @@ from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
-from vae3d_cli.execution import StrategyOptions, encode_chunks, reads_ahead
+from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
@@ -119,9 +119,10 @@ def encode_clip(
         seed = secrets.randbits(32)
     stamps = array("q")
     watch = Stopwatch()
+    progress(0, video.info.estimated_num_frames)
     ahead = reads_ahead(options.strategy, model.network)
     frames = _read_frames(video, options.frames, stamps, ignore_progress if ahead else progress)
-    chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, model.device))
+    chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
     execution = encode_chunks(
         model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
     )

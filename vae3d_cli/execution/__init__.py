@@ -11,6 +11,7 @@ from vae3d_cli.execution.strategy import (
     check_strategy,
     decode_chunks,
     encode_chunks,
+    input_device,
     reads_ahead,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_strategy",
     "decode_chunks",
     "encode_chunks",
+    "input_device",
     "is_out_of_memory",
     "reads_ahead",
 ]

@@ -1,9 +1,7 @@
 """A whole clip through HunyuanVideo's network, exactly: at once where that fits, else layer by layer."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from math import prod
 
 import torch
@@ -12,12 +10,10 @@ from torch import Tensor
 from vae3d_cli.execution.activation import Activation
 from vae3d_cli.execution.layers import ConvLayer, Layer
 from vae3d_cli.execution.layerwise import run_layerwise
-from vae3d_cli.execution.memory import Memory, is_out_of_memory, size_text
+from vae3d_cli.execution.memory import Memory, out_of_memory_ignored, size_text
 from vae3d_cli.execution.slabs import Progress, slab_bytes
 from vae3d_cli.geometry import Slab
 from vae3d_cli.model.hunyuanvideo import Size
-
-logger = logging.getLogger(__name__)
 
 WHOLE, LAYERWISE = "whole", "layerwise"
 
@@ -32,17 +28,14 @@ class Coder:
 
 
 def gather(chunks: Iterable[Tensor], coder: Coder, memory: Memory) -> Activation:
-    """A clip that comes in chunks `[1, C, T, H, W]`, all of it, in a file: its length is not known beforehand."""
-    first = next(iterator := iter(chunks))
-    _, channels, _, height, width = first.shape
+    """A clip of one chunk `[1, C, T, H, W]` or more, all of it, in a file: its length is not known beforehand."""
     buffer = memory.spill(coder.dtype)
-    num_frames = 0
-    for chunk in chain([first], iterator):
-        frames = chunk.shape[2]
-        part = Activation(buffer, (num_frames + frames, height, width), channels)
-        part.write(Slab(num_frames, num_frames + frames, 0, height), chunk)
-        num_frames += frames
-    return Activation(buffer, (num_frames, height, width), channels)
+    stop = 0
+    for chunk in chunks:
+        _, channels, frames, height, width = chunk.shape
+        start, stop = stop, stop + frames
+        Activation(buffer, (stop, height, width), channels).write(Slab(start, stop, 0, height), chunk)
+    return Activation(buffer, (stop, height, width), channels)
 
 
 def at_rest(values: Tensor, coder: Coder, memory: Memory) -> Activation:
@@ -63,34 +56,25 @@ def run_whole(source: Activation, coder: Coder, progress: Progress) -> Iterator[
 
 
 def run_exactly(
-    source: Activation, coder: Coder, memory: Memory, progress: Progress, chosen: Callable[[str], None]
+    source: Activation, coder: Coder, memory: Memory, progress: Progress, chosen: Callable[[str, str], None]
 ) -> Iterator[Tensor]:
     """At once if it fits the budget by an estimate, else layer by layer; also where it did not fit after all.
 
-    `chosen` is told which, by the name of the strategy.
+    `chosen` is told which, by the name of the strategy, and why.
     """
     needed = whole_bytes(coder.layers, source.size, coder.dtype)
-    fits = needed <= memory.left_bytes
-    logger.info(
-        "strategy %s: %d frames at once take about %s, and --memory is %s on %s",
-        WHOLE if fits else LAYERWISE,
-        source.size[0],
-        size_text(needed),
-        size_text(memory.budget_bytes),
-        memory.device,
+    reason = f"{source.size[0]} frames at once take about {size_text(needed)}, and --memory is " + size_text(
+        memory.budget_bytes
     )
-    if fits:
-        chosen(WHOLE)
-        try:
+    # Past 2 GiB values not every kernel of CUDA can count.
+    countable = memory.device.type != "cuda" or needed // coder.dtype.itemsize < 1 << 31
+    if needed <= memory.left_bytes and countable:
+        chosen(WHOLE, reason)
+        with out_of_memory_ignored():
             yield from run_whole(source, coder, progress)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
             return
-        logger.info("out of memory; strategy layerwise after all")
-        torch.cuda.empty_cache()
-    chosen(LAYERWISE)
+        reason = "out of memory at once"
+    chosen(LAYERWISE, reason)
     yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
 
 

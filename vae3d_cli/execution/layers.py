@@ -115,8 +115,8 @@ class AttentionLayer:
         return size
 
     def values_held(self, size: Size, slab: Slab) -> int:
-        """How many values are live at most while keys and values, or sums, of a slab are made."""
-        return 10 * (slab.stop - slab.start) * (slab.bottom - slab.top) * size[2] * self.out_channels
+        """How many values are live at most while a slab attends: half of them are its own, half keys and values."""
+        return 20 * (slab.stop - slab.start) * (slab.bottom - slab.top) * size[2] * self.out_channels
 
     def work(self, size: Size) -> int:
         """Multiplications: four projections, and scores and sums over the frames so far."""

@@ -5,7 +5,6 @@ are gathered when its input is written. A slab reads two frames more of the past
 activation rests where there is room; the output of a residual block takes the place of its input.
 """
 
-import logging
 from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
@@ -16,14 +15,12 @@ from torch import Tensor
 
 from vae3d_cli.execution.activation import Activation, to_channels_first, to_channels_last
 from vae3d_cli.execution.layers import SAME, AttentionLayer, ConvLayer, Layer
-from vae3d_cli.execution.memory import Memory, size_text
+from vae3d_cli.execution.memory import Memory
 from vae3d_cli.execution.slabs import Progress, SlabLoop
 from vae3d_cli.geometry import Reach, Slab, plan_slabs
 from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
 from vae3d_cli.model.hunyuanvideo import Size
 from vae3d_cli.model.normalization import Statistics
-
-logger = logging.getLogger(__name__)
 
 
 def run_layerwise(
@@ -62,7 +59,6 @@ def run_layerwise(
     assert isinstance(last, ConvLayer)
     yield from _whole_frames(run.convolve(last, x, statistics, None), last.out_size(x.size)[1])
     x.buffer.free()
-    logger.info("layerwise: at most %s were held on %s", size_text(memory.peak_bytes), memory.device)
 
 
 class _LayerwiseRun:
@@ -141,18 +137,19 @@ class _LayerwiseRun:
     def _attended(self, queries: Tensor, keys: Activation, values: Activation, num_frames: int) -> Tensor:
         """Queries `[1, Q, C]` over the keys and values of so many frames: at once where they fit, else in blocks."""
         _, height, width = keys.size
-        channels, total = keys.channels, num_frames * height * width
-        room = self._memory.left_bytes // 2
+        channels, itemsize, total = keys.channels, self._loop.dtype.itemsize, num_frames * height * width
         near = keys.buffer.on_device and values.buffer.on_device
-        token_bytes = 2 * channels * self._loop.dtype.itemsize
-        count = total if near else min(total, max(width, room // token_bytes))
-        max_scores = min(MAX_SCORES, max(count, room // 16))
+        token_bytes = 2 * channels * (itemsize + 4)  # a key and a value, and both in fp32
+        reserved = 10 * queries.shape[1] * channels * itemsize
+        room = reserved + self._memory.left_bytes // 2
+        count = total if near else min(total, max(1, room // token_bytes))
+        max_scores = min(MAX_SCORES, max(count, self._memory.left_bytes // 32))
 
         def tokens(source: Activation, start: int) -> Tensor:
             stop = min(start + count, total)
             return source.buffer.read(start * channels, stop * channels).view(1, -1, channels)
 
-        with self._memory.held(0 if near else count * token_bytes):
+        with self._memory.held(0 if near else max(0, count * token_bytes - reserved)):
             if count == total:
                 return attend(queries, tokens(keys, 0), tokens(values, 0), max_scores)
             blocks = ((tokens(keys, start), tokens(values, start)) for start in range(0, total, count))

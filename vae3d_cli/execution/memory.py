@@ -17,6 +17,16 @@ from vae3d_cli.errors import MemoryLimitError, OutputError
 MAX_SLAB_BYTES = 2 << 30
 # Of what is free: the rest is for the weights' copies, the libraries and the other programs.
 _SHARE = 0.75
+_NO_MEMORY = (
+    *("can't allocate memory", "out of memory", "alloc_failed"),
+    "unable to find an engine to execute this computation",  # cuDNN, for want of room to work in
+)
+# What a container may take: limit, usage, and what of it is cache, in version 2 and 1 of Linux' control groups.
+_GROUP = Path("/sys/fs/cgroup")
+_CONTROL_GROUPS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 class Buffer(Protocol):
@@ -46,8 +56,8 @@ class Memory:
         self.budget_bytes = budget_bytes or int(_SHARE * free_bytes(device))
         self.live_bytes = 0
         self.peak_bytes = 0
-        host = 0 if device.type == "cpu" else int(_SHARE * free_bytes(torch.device("cpu")))
-        self._host_left = host
+        # Elsewhere the host's memory is the device's.
+        self._host_left = int(_SHARE * free_bytes(torch.device("cpu"))) if device.type == "cuda" else 0
         self._files = contextlib.ExitStack()
 
     def __enter__(self) -> "Memory":
@@ -87,11 +97,15 @@ class Memory:
         """Room for `count` values: on the device if a slab still fits beside them, else as near as there is room."""
         size = count * dtype.itemsize
         if size + self.slab_bytes <= self.left_bytes:
-            self._take(size)
-            return _TensorBuffer(torch.empty(count, dtype=dtype, device=self.device), self, self.device)
+            with out_of_memory_ignored():  # free memory may lie in pieces
+                values = torch.empty(count, dtype=dtype, device=self.device)
+                self._take(size)
+                return _TensorBuffer(values, self, self.device)
         if size <= self._host_left:
-            self._host_left -= size
-            return _TensorBuffer(torch.empty(count, dtype=dtype), self, self.device)
+            with out_of_memory_ignored():
+                values = torch.empty(count, dtype=dtype)
+                self._host_left -= size
+                return _TensorBuffer(values, self, self.device)
         return self.spill(dtype)
 
     def spill(self, dtype: torch.dtype) -> "FileBuffer":
@@ -181,8 +195,8 @@ def _disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{tempfile.gettempdir()}: {error.strerror or error}, where what exceeds --memory lies; set TMPDIR to a "
-            "folder with more space, or give more memory"
+            f"{tempfile.gettempdir()}: {error.strerror or error}, where a clip waits that does not fit --memory; set "
+            "TMPDIR to a folder with more space"
         ) from error
 
 
@@ -198,15 +212,35 @@ def size_text(num_bytes: float) -> str:
 def free_bytes(device: torch.device) -> int:
     """What is free on a device now; on the host, no more than what the container may still take."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        # What torch keeps for its next tensors is ours, too.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     available = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or another system
-        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-        available = min(available, max(limit, 0))
+    for limit, usage, cache in _CONTROL_GROUPS:
+        with contextlib.suppress(OSError, ValueError, StopIteration):  # no limit ("max"), or no such system
+            left = int(_GROUP.joinpath(limit).read_text()) - int(_GROUP.joinpath(usage).read_text())
+            # The usage counts files that can be forgotten at any time.
+            lines = _GROUP.joinpath(usage).with_name("memory.stat").read_text().splitlines()
+            left += next(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
+            available = min(available, max(left, 0))
     return available
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on the CPU torch has no class of its own for it."""
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether an error says that memory ran out: torch and the libraries below it say so in many words."""
+    text = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or any(words in text for words in _NO_MEMORY)
+
+
+@contextlib.contextmanager
+def out_of_memory_ignored() -> Iterator[None]:
+    """Go on where memory ran out, with what torch had kept given back."""
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

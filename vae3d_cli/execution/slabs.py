@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae3d_cli.errors import MemoryLimitError
 from vae3d_cli.execution.layers import Layer
-from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, is_out_of_memory, size_text
+from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, out_of_memory_ignored, size_text
 from vae3d_cli.geometry import Slab, plan_slabs
 from vae3d_cli.model.hunyuanvideo import Size
 
@@ -58,14 +58,19 @@ class SlabLoop:
         positions = prod(layer.out_size(size)[:2])
         while waiting:
             slab = waiting.pop()
+            values = None
             with self.memory.held(slab_bytes(layer, size, slab, self.dtype)):
-                values = _attempt(compute, slab)
+                if len(slab.halves()) == 1:
+                    values = compute(slab)
+                else:
+                    with out_of_memory_ignored():
+                        values = compute(slab)
                 failed = values is None
                 if values is not None:
                     yield slab, values
                 del values  # else it would live on beside the next
             if failed:
-                torch.cuda.empty_cache()
+                logger.info("out of memory in a slab of %d frames; it is halved", slab.stop - slab.start)
                 waiting += slab.halves()[::-1]
                 continue
             part = (slab.stop - slab.start) * (slab.bottom - slab.top) / positions
@@ -86,14 +91,3 @@ def slab_bytes(layer: Layer, size: Size, slab: Slab, dtype: torch.dtype) -> int:
     """What is held for a slab of a layer's output: its values, and three copies of a frame in fp32 for statistics."""
     row = layer.out_size(size)[2] * layer.out_channels
     return layer.values_held(size, slab) * dtype.itemsize + 12 * (slab.bottom - slab.top) * row
-
-
-def _attempt(compute: Callable[[Slab], Tensor], slab: Slab) -> Tensor | None:
-    """What is computed for a slab, or nothing where there is no memory for it and it can be halved."""
-    try:
-        return compute(slab)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or len(slab.halves()) == 1:
-            raise
-    logger.info("out of memory in a slab of %d frames; it is halved", slab.stop - slab.start)
-    return None

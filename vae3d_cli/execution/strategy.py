@@ -1,16 +1,18 @@
 """The strategies by name: what they are for which network, and the choice among them."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from vae3d_cli.errors import UsageError
-from vae3d_cli.execution.exact import Coder, at_rest, gather, run_exactly, run_whole
+from vae3d_cli.execution.exact import LAYERWISE, WHOLE, Coder, at_rest, gather, run_exactly, run_whole
 from vae3d_cli.execution.layers import decoder_layers, encoder_layers
 from vae3d_cli.execution.layerwise import run_layerwise
-from vae3d_cli.execution.memory import Memory
+from vae3d_cli.execution.memory import Memory, size_text
 from vae3d_cli.execution.slabs import Progress
 from vae3d_cli.execution.tiled import run_tiled
 from vae3d_cli.geometry import TileAxis, TileSizes
@@ -18,9 +20,11 @@ from vae3d_cli.model.cache import TemporalCache
 from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.model.tiny import TinyVae
 
+logger = logging.getLogger(__name__)
+
 Network = TinyVae | HunyuanVideoVae
 AUTO = "auto"
-STREAM, WHOLE, LAYERWISE, TILED = "stream", "whole", "layerwise", "tiled"
+STREAM, TILED = "stream", "tiled"
 STRATEGIES = (STREAM, WHOLE, LAYERWISE, TILED)
 
 
@@ -77,6 +81,13 @@ def reads_ahead(options: StrategyOptions, network: Network) -> bool:
     return isinstance(network, HunyuanVideoVae) and options.name != TILED
 
 
+def input_device(network: Network) -> torch.device:
+    """Where chunks are best made: on the device, if they are run as they come."""
+    if isinstance(network, HunyuanVideoVae):
+        return torch.device("cpu")
+    return next(network.parameters()).device
+
+
 def encode_chunks(
     network: Network, pixels: Iterable[Tensor], options: StrategyOptions, progress: Progress = lambda _share: None
 ) -> Execution:
@@ -127,9 +138,14 @@ def _stream(
     cache: TemporalCache,
 ) -> Execution:
     """Chunk by chunk, remembering one map per memory block; `whole` is the clip as one chunk, for comparison."""
-    if options.name == WHOLE:
-        return Execution((code(torch.cat(list(parts), dim=2), cache) for parts in [chunks]), {"name": WHOLE})
-    return Execution((code(chunk, cache) for chunk in chunks), {"name": STREAM})
+
+    def run() -> Iterator[Tensor]:
+        if options.name != WHOLE:
+            yield from (code(chunk, cache) for chunk in chunks)
+        elif parts := list(chunks):
+            yield code(torch.cat(parts, dim=2), cache)
+
+    return Execution(run(), {"name": WHOLE if options.name == WHOLE else STREAM})
 
 
 def _run(
@@ -143,27 +159,34 @@ def _run(
     """HunyuanVideo's network."""
     memory = Memory(network.quant_conv.weight.device, options.memory_bytes)
 
-    def choose(name: str) -> None:
+    def choose(name: str, reason: str) -> None:
         execution.strategy = {"name": name}
+        logger.info("strategy %s: %s", name, reason)
+
+    def run_tile(tile: Tensor) -> Tensor:
+        """A tile is a clip of its own; one that does not fit goes layer by layer, with the same result."""
+        source = at_rest(tile, coder, memory)
+        parts = run_exactly(source, coder, memory, lambda _share: None, lambda _name, _reason: None)
+        return torch.cat([part.cpu() for part in parts], dim=2)
 
     def run() -> Iterator[Tensor]:
+        iterator = iter(chunks)
+        first = next(iterator, None)
+        if first is None:
+            return
+        clip = chain([first], iterator)
         with memory:
             if options.name == TILED:
-                yield from run_tiled(run_tile, chunks, *axes)
+                yield from run_tiled(run_tile, clip, *axes)
                 return
-            source = gather(chunks, coder, memory)
+            source = gather(clip, coder, memory)
             if options.name == WHOLE:
                 yield from run_whole(source, coder, progress)
             elif options.name == LAYERWISE:
                 yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
             else:
                 yield from run_exactly(source, coder, memory, progress, choose)
-
-    def run_tile(tile: Tensor) -> Tensor:
-        """A tile is a clip of its own; one that does not fit goes layer by layer, with the same result."""
-        source = at_rest(tile, coder, memory)
-        parts = [part.cpu() for part in run_exactly(source, coder, memory, lambda _: None, lambda _: None)]
-        return torch.cat(parts, dim=2)
+        logger.info("at most %s were counted on %s", size_text(memory.peak_bytes), memory.device)
 
     sizes = asdict(options.tiles) if options.name == TILED else {}
     execution = Execution(run(), {"name": options.name, **sizes})

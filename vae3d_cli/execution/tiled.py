@@ -33,7 +33,8 @@ def run_tiled(
         kept = window[:, :, : time.kept + (before is None)]
         if kept.shape[TIME]:
             yield kept
-        before = window[:, :, -time.blended :] if time.blended else window[:, :, :0]
+        before = window[:, :, window.shape[TIME] - min(time.blended, window.shape[TIME]) :].clone()
+        del window, kept  # a view would keep the window
         start += time.stride
 
 

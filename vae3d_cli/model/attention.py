@@ -22,7 +22,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, max_scores: int = MAX_
 
 
 def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]], max_scores: int = MAX_SCORES) -> Tensor:
-    """The same over keys and values that come in blocks, of which one is held at a time.
+    """The same over keys and values that come in blocks, of which one is held at a time, computed in fp32.
 
     The softmax is normalised at the end: each block's sums are kept relative to the greatest score so far (the online
     softmax of Milakov and Gimelshein, arXiv 1805.02867).
@@ -32,15 +32,17 @@ def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]], m
     peak = torch.full((batch, count, 1), -torch.inf, device=device)
     total = torch.zeros(batch, count, 1, device=device)
     sums = torch.zeros(batch, count, width, device=device)
-    for keys, values in blocks:
+    scaled = queries.float() * width**-0.5
+    for block in blocks:
+        keys, values = (part.float() for part in block)
         step = max(1, max_scores // keys.shape[1])
         for start in range(0, count, step):
             rows = slice(start, start + step)
-            scores = (queries[:, rows] @ keys.transpose(1, 2)).float() * width**-0.5
+            scores = scaled[:, rows] @ keys.transpose(1, 2)
             highest = torch.maximum(peak[:, rows], scores.amax(dim=2, keepdim=True))
             weights = scores.sub_(highest).exp_()
             decay = torch.exp(peak[:, rows] - highest)
             total[:, rows] = total[:, rows] * decay + weights.sum(dim=2, keepdim=True)
-            sums[:, rows] = sums[:, rows] * decay + (weights.to(values.dtype) @ values).float()
+            sums[:, rows] = sums[:, rows] * decay + weights @ values
             peak[:, rows] = highest
     return (sums / total).to(queries.dtype)

@@ -33,6 +33,8 @@ PRECISIONS = ("F32", "F16", "BF16")
 
 LFS_POINTER = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+# The first torch whose `weights_only` runs no code of a hostile file.
+SAFE_PICKLES = (2, 6)
 # A training state holds the weights in one of these.
 WRAPPERS = ("state_dict", "module", "model")
 
@@ -171,6 +173,11 @@ def _tensors(entries: Mapping[str, _Entry]) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_PICKLES:
+        raise WeightsError(
+            f"{path}: a pickle, which torch {torch.__version__} cannot read safely (CVE-2025-32434); update torch, or "
+            "take the safetensors form of the checkpoint"
+        )
     try:
         with _readable(path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice is for who made the file, not for who has it

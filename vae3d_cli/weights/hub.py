@@ -16,9 +16,10 @@ from vae3d_cli.errors import WeightsError
 logger = logging.getLogger(__name__)
 
 HUNYUANVIDEO = "hunyuanvideo"
+HUNYUANVIDEO_REPO = "diffusers/HunyuanVideo-vae"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 HUNYUANVIDEO_REPOS = {
-    "diffusers/HunyuanVideo-vae",
+    HUNYUANVIDEO_REPO,
     "hunyuanvideo-community/HunyuanVideo",
     "tencent/HunyuanVideo",
     "Kijai/HunyuanVideo_comfy",
@@ -30,7 +31,7 @@ HUNYUANVIDEO_LICENCE = (
 )
 # A damaged file of the right size loads without a complaint, and gives damaged pictures.
 KNOWN_SHA256 = {
-    "diffusers/HunyuanVideo-vae/diffusion_pytorch_model.safetensors": (
+    f"{HUNYUANVIDEO_REPO}/diffusion_pytorch_model.safetensors": (
         "7c68a6295f9034a88225fbafb1f3258291a08d57a1fdb938233fa57b1b8f4883"
     ),
     "tencent/HunyuanVideo/hunyuan-video-t2v-720p/vae/pytorch_model.pt": (
@@ -154,7 +155,7 @@ class _Relay(logging.Handler):
 
 def _parse(name: str) -> _HubName | None:
     """The parts of a name on the hub; `None` for what can be none."""
-    text, at, revision = ("diffusers/HunyuanVideo-vae" if name == HUNYUANVIDEO else name).partition("@")
+    text, at, revision = (HUNYUANVIDEO_REPO if name == HUNYUANVIDEO else name).partition("@")
     org, _, rest = text.partition("/")
     repo, slash, path = rest.partition("/")
     if not all(_REPO_PART.fullmatch(part) and "--" not in part and ".." not in part for part in (org, repo)):
@@ -270,7 +271,10 @@ def _explain(source: _HubName, error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{source.repo} has no revision {source.revision}; look for one at {_page(source)}"
     if isinstance(error, errors.RepositoryNotFoundError) or status in {401, 403}:
-        return f"there is no {source.repo} at {_endpoint()}, or it is private; check the name, or set HF_TOKEN"
+        return (
+            f"no file of that name is here, and there is no {source.repo} at {_endpoint()}, or it is private; check "
+            "the name, or set HF_TOKEN"
+        )
     if status is not None:
         return f"{_endpoint()} answers with status {status}; try again later"
     number = error.errno if isinstance(error, OSError) else None

@@ -20,8 +20,6 @@ from vae3d_cli.weights.checkpoint import Checkpoint, checkpoint_of
 from vae3d_cli.weights.files import find_source
 
 EMBEDDED = "tiny"
-# The hub id whose weights are the ones meant by `hunyuanvideo`.
-HUNYUANVIDEO_HUB_ID = "diffusers/HunyuanVideo-vae"
 # A latents file that says one of these needs no `-m`.
 KNOWN_MODELS = (EMBEDDED, hub.HUNYUANVIDEO)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,6 +58,8 @@ def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto
         raise UsageError(f"--dtype {dtype}: use auto, {', '.join(DTYPES)}")
     with _located(name) as (path, label):
         network, encoder_sha256 = _built(path)
+    if dtype == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa, and on by default
     network.set_compute_dtype(DTYPES[dtype])
     order = torch.channels_last_3d if isinstance(network, HunyuanVideoVae) else torch.channels_last
     network.to(torch_device, memory_format=order)  # type: ignore[call-overload]  # missing in torch's types
@@ -94,13 +94,14 @@ def _found(name: str) -> tuple[Path, str]:
         # Only a path like `..` needs to be resolved: a link is called as its user called it.
         base = path.name if path.name not in ("", "..") else path.resolve().name or name
         # Metadata is UTF-8; a file name need not be.
-        return path, os.fsencode(base).decode(errors="replace")
+        label = os.fsencode(base).decode(errors="replace")
+        return path, f"./{label}" if label in KNOWN_MODELS else label
     if not hub.is_hub_name(name):
         raise WeightsError(
             f"{name}: no such model or file; use {EMBEDDED}, {hub.HUNYUANVIDEO}, a checkpoint file or folder, or a "
             "hub id org/name"
         )
-    return hub.find_in_hub(name), hub.HUNYUANVIDEO if name == HUNYUANVIDEO_HUB_ID else name
+    return hub.find_in_hub(name), hub.HUNYUANVIDEO if name == hub.HUNYUANVIDEO_REPO else name
 
 
 def _network(config: VaeConfig) -> TinyVae | HunyuanVideoVae:
