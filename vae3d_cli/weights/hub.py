@@ -283,7 +283,8 @@ def _explain(source: _HubName, error: Exception) -> str:
     if isinstance(error, OSError) and number is not None:
         return f"{error.strerror} in the cache {constants.HF_HUB_CACHE}; mend it, or set HF_HOME to another folder"
     reason = str(error).strip().partition("\n")[0]  # more lines are advice to users of that library
-    return f"not fetched from {_endpoint()} ({type(error).__name__}: {reason}); check the network, and try again"
+    here = "there is no such file here, and it is " if source.path.endswith(SUFFIXES) else ""
+    return f"{here}not fetched from {_endpoint()} ({type(error).__name__}: {reason}); check the network, and try again"
 
 
 def _endpoint() -> str:
