@@ -63,9 +63,8 @@ def run_exactly(
     `chosen` is told which, by the name of the strategy, and why.
     """
     needed = whole_bytes(coder.layers, source.size, coder.dtype)
-    reason = f"{source.size[0]} frames at once take about {size_text(needed)}, and --memory is " + size_text(
-        memory.budget_bytes
-    )
+    sizes = f"take about {size_text(needed)}, and --memory is {size_text(memory.budget_bytes)}"
+    reason = f"{source.size[0]} frames at once {sizes}"
     # Past 2 GiB values not every kernel of CUDA can count.
     countable = memory.device.type != "cuda" or needed // coder.dtype.itemsize < 1 << 31
     if needed <= memory.left_bytes and countable:
