@@ -22,9 +22,9 @@ class LatentsHeader:
     """The metadata of a latents file; the README describes the format.
 
     `num_frames`, `height` and `width` are of what was encoded, before padding; `rate` is frames per second; `color`
-    holds `matrix`, `range`, `primaries` and `transfer` of the source as H.273 and FFmpeg codes. `start_time` is when the
-    first frame is shown in the source, if not at 0, and `last_duration` how long the last one is shown, if not for
-    `1 / rate`; both in seconds.
+    holds `matrix`, `range`, `primaries` and `transfer` of the source as H.273 and FFmpeg codes. `start_time` says when
+    the first frame is shown in the source, if not at 0, and `last_duration` for how long the last one is, if not for
+    `1 / rate`, in seconds.
     """
 
     model: str

@@ -114,12 +114,11 @@ class Decoding:
         """
         for packet in self.packets():
             self._key_seen |= packet.is_keyframe
+            self.num_before_key += bool(packet.size) and not self._key_seen
             try:
                 frames = packet.decode()
             except _DAMAGE as error:
-                if not self._key_seen and not self.num_frames:
-                    self.num_before_key += 1  # a broadcast that was tuned into: nothing is damaged
-                else:
+                if self._key_seen or self.num_frames:  # else a broadcast was tuned into: nothing is damaged
                     self._lost("a packet cannot be decoded", error)
                 continue
             yield from self._counted(frames, corrupt=packet.is_corrupt)
@@ -131,8 +130,11 @@ class Decoding:
     def _counted(self, frames: list[av.VideoFrame], *, corrupt: bool) -> Iterator[av.VideoFrame]:
         if corrupt or any(frame.is_corrupt for frame in frames):
             self._lost("a packet is corrupt")
-        if frames and not self.num_frames and self.num_before_key:
-            self._log.concealed = False  # that was about what came before the first key frame
+        if frames and not self.num_frames:
+            if not self._key_seen:
+                self.num_before_key = 0  # this codec needs none
+            elif self.num_before_key:
+                self._log.concealed = False  # that was about what came before the first key frame
         for frame in frames:
             self.num_frames += 1
             yield frame

@@ -195,4 +195,5 @@ def _full_scale(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def _quantised(values: NDArray[np.float32], scale: int, offset: int, top: int) -> NDArray[np.uint16]:
-    return np.rint(values * np.float32(scale) + np.float32(offset)).clip(0, top).astype(np.uint16)
+    codes: NDArray[np.float32] = np.rint(values * np.float32(scale) + np.float32(offset))
+    return codes.clip(0, top).astype(np.uint16)

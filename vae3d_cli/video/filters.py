@@ -43,14 +43,14 @@ def deinterlaced(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterat
     for frame in frames:
         if graph is None or form != (frame.width, frame.height, frame.format.name):
             if graph is not None:
-                yield from _drained(graph)
+                yield from _drained(graph, time_base)
             form = (frame.width, frame.height, frame.format.name)
             graph = _bwdif(frame, time_base)
         frame.time_base = time_base
         graph.push(frame)
-        yield from _pulled(graph)
+        yield from _pulled(graph, time_base)
     if graph is not None:
-        yield from _drained(graph)
+        yield from _drained(graph, time_base)
 
 
 def _bwdif(frame: av.VideoFrame, time_base: Fraction) -> Graph:
@@ -65,19 +65,25 @@ def _bwdif(frame: av.VideoFrame, time_base: Fraction) -> Graph:
     return graph
 
 
-def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
+def _pulled(graph: Graph, time_base: Fraction) -> Iterator[av.VideoFrame]:
+    """What comes out, in the time base of what went in: bwdif halves it."""
     while True:
         try:
             frame = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
         assert isinstance(frame, av.VideoFrame)
+        if frame.pts is not None and frame.time_base:
+            frame.pts, frame.duration = (
+                round(ticks * frame.time_base / time_base) for ticks in (frame.pts, frame.duration)
+            )
+            frame.time_base = time_base
         yield frame
 
 
-def _drained(graph: Graph) -> Iterator[av.VideoFrame]:
+def _drained(graph: Graph, time_base: Fraction) -> Iterator[av.VideoFrame]:
     graph.push(None)
-    yield from _pulled(graph)
+    yield from _pulled(graph, time_base)
 
 
 def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction, rate: Fraction) -> Iterator[Frame]:
@@ -90,16 +96,16 @@ def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction,
         scaled = ticks * time_base * rate
         return int(scaled + Fraction(1, 2)) if scaled >= 0 else -int(Fraction(1, 2) - scaled)
 
-    held, position = None, 0
+    held, first, position = None, 0, 0
     for frame in frames:
         arrival = nearest(frame.pts)
         if held is None:
-            position = arrival
+            first = position = arrival
         while held is not None and position < arrival:
             yield Frame(held.rgb, position, 1)
             position += 1
         held = frame
     if held is not None:
         lasting = held.duration or round(1 / (source_rate * time_base))
-        for last in range(position, max(position + 1, nearest(held.pts + lasting))):
+        for last in range(position, max(first + 1, nearest(held.pts + lasting))):
             yield Frame(held.rgb, last, 1)

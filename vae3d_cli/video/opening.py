@@ -1,6 +1,7 @@
 """Opening a container safely, choosing its video stream, and saying what is wrong with either."""
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -74,7 +75,9 @@ def choose_stream(container: av.container.InputContainer, name: str) -> av.Video
 
 def reason(error: Exception) -> str:
     """What is wrong, without the names of C functions that PyAV's errors carry."""
-    if isinstance(error, av.error.InvalidDataError):
+    # FFmpeg says "busy" of raw frames beyond what it reads.
+    is_busy = isinstance(error, OSError) and error.errno == errno.EBUSY
+    if is_busy or isinstance(error, av.error.InvalidDataError):
         return "not a readable video (damaged, cut short, or of an unknown format); give a whole video or an image"
     if isinstance(error, av.error.DecoderNotFoundError):
         return _NO_DECODER
