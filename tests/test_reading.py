@@ -19,6 +19,7 @@ from tests.clips import NTSC, moving_frames, write_clip
 from vae3d_cli.codec.memory import peak_memory_bytes
 from vae3d_cli.errors import VideoError
 from vae3d_cli.video import ColorTags, Frame, ReadOptions, VideoInfo, VideoReader
+from vae3d_cli.video.conversion import Conversion
 from vae3d_cli.video.deep import from_rgb16, to_16_bit
 from vae3d_cli.video.filters import at_rate
 
@@ -216,10 +217,17 @@ def combed_frames(num_frames: int) -> list[NDArray[np.uint8]]:
 
 def test_interlaced_video_is_noted_and_made_whole_on_request(tmp_path: Path) -> None:
     path = write_clip(
-        tmp_path / "a.mkv", 8, 96, 64, frames=rgb_frames(combed_frames(8)), options={"x264-params": "tff=1", "qp": "0"}
+        tmp_path / "a.mkv",
+        8,
+        96,
+        64,
+        frames=rgb_frames(combed_frames(8)),
+        options={"x264-params": "tff=1:colormatrix=bt709:range=tv", "qp": "0"},
     )
-    combed, _, notes = read(path)
-    whole, _, other_notes = read(path, deinterlace=True)
+    combed, info, notes = read(path)
+    whole, other_info, other_notes = read(path, deinterlace=True)
+    assert info == other_info
+    assert info.color.matrix == 1
     assert ["interlaced" in note for note in notes] == [True]
     assert other_notes == ()
     assert [frame.pts for frame in whole] == [frame.pts for frame in combed]
@@ -237,7 +245,7 @@ def test_a_single_interlaced_frame_is_not_lost(tmp_path: Path) -> None:
     assert len(read(path, deinterlace=True)[0]) == 1
 
 
-def test_transparency_reserved_tags_and_hdr_are_noted_once(tmp_path: Path) -> None:
+def test_transparency_is_noted_once(tmp_path: Path) -> None:
     rgba = np.full((24, 32, 4), 90, np.uint8)
     frames = [av.VideoFrame.from_ndarray(rgba, format="rgba") for _ in range(3)]
     path = write_clip(tmp_path / "a.mov", 3, codec="png", pix_fmt="rgba", frames=frames)
@@ -246,15 +254,28 @@ def test_transparency_reserved_tags_and_hdr_are_noted_once(tmp_path: Path) -> No
     assert ["transparency" in note for note in notes] == [True]
     opaque = write_clip(tmp_path / "b.mov", 3, codec="png", pix_fmt="rgba")
     assert read(opaque)[2] == ()
-    for matrix, transfer, words in ((3, 1, "reserved (matrix 3"), (10, 1, "taken as BT.2020"), (9, 16, "PQ")):
-        params = f"colormatrix={'bt2020c' if matrix == 10 else 'bt709' if matrix == 3 else 'bt2020nc'}"
-        params += ":transfer=smpte2084" if transfer == 16 else ""
-        path = write_clip(tmp_path / f"{matrix}.mkv", 2, options={"x264-params": params})
-        if matrix == 3:
-            continue  # no encoder writes it; test_color has it
-        _, info, notes = read(path)
-        assert info.color.matrix == 9
-        assert [words in note for note in notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [("colormatrix=bt2020c", "taken as BT.2020"), ("transfer=smpte2084", "PQ"), ("transfer=arib-std-b67", "HLG")],
+)
+def test_reserved_matrices_and_hdr_are_noted_once(tmp_path: Path, params: str, words: str) -> None:
+    if "transfer" in params:
+        params += ":colormatrix=bt2020nc:colorprim=bt2020"
+    path = write_clip(tmp_path / "a.mkv", 2, options={"x264-params": params})
+    _, info, notes = read(path)
+    assert info.color.matrix == 9  # that which it was converted with, so that it is written back with it
+    assert [words in note for note in notes] == [True]
+
+
+def test_tags_that_nobody_knows_are_taken_as_untagged() -> None:
+    frame = av.VideoFrame(32, 24, "yuv420p")
+    ColorTags(3, 2, 1, 1).put_on(frame)
+    conversion = Conversion(frame, None)
+    assert conversion.color == ColorTags(2, 2, 1, 1)
+    assert ["reserved (matrix 3" in note for note in conversion.notes] == [True]
+    assert conversion.rgb(frame).shape == (3, 24, 32)
 
 
 def test_grey_and_palettes_are_read(tmp_path: Path) -> None:
