@@ -36,7 +36,9 @@ def pixel_chunks(
 def to_pixels(frames: list[NDArray[Any]], config: VaeConfig, device: torch.device) -> Tensor:
     """Pixels `[1, 3, T, H, W]` in [-1, 1] of frames `[3, H, W]`, padded right and below to whole latents."""
     white = float(np.iinfo(frames[0].dtype).max)
-    stacked = torch.from_numpy(np.stack(frames, axis=1)).to(device)
+    stack = np.stack(frames, axis=1)
+    # Few devices have uint16 and all have int32.
+    stacked = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack).to(device)
     height, width = stacked.shape[-2:]
     pixels = stacked[None].float() / (white / 2) - 1
     right, bottom = padded_size_px(width, config) - width, padded_size_px(height, config) - height

@@ -86,7 +86,9 @@ class VideoReader:
                 if first is None:
                     raise VideoError("the video has no frames; give another")
                 self._first = first
-                self._stamps = Stamps(self._rate, self._time_base)
+                in_decoding_order = self._container.format.name == "avi"
+                start = (stream.start_time or 0) if in_decoding_order else None
+                self._stamps = Stamps(self._rate, self._time_base, start)
                 self._conversion = Conversion(first, self._options.size)
                 self.info = self._describe(first)
             self._stack = stack.pop_all()
@@ -135,8 +137,9 @@ class VideoReader:
                     "split the video where its size changes"
                 )
             self._interlaced |= frame.interlaced_frame and not self._options.deinterlace
-            known = frame.pts is not None
-            yield Frame(self._conversion.rgb(frame), self._stamps.next(frame.pts), frame.duration if known else 0)
+            pts = self._stamps.next(frame.pts, frame.dts)
+            duration = 0 if frame.pts is None else frame.duration  # that of a raw stream is invented
+            yield Frame(self._conversion.rgb(frame), pts, duration)
             number += 1
             frame = next(self._decoded, None)
 
