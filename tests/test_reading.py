@@ -186,6 +186,12 @@ def test_resampling_in_time_shows_the_frames_that_ffmpeg_shows(rate: Fraction, s
     assert ours == theirs
 
 
+def test_a_gap_that_no_video_has_is_not_filled() -> None:
+    frames = [Frame(np.zeros(1, np.uint8), pts) for pts in (0, 1 << 50)]
+    with pytest.raises(VideoError, match="leave --fps out"):
+        list(at_rate(frames, Fraction(1, 1000), Fraction(25), Fraction(30)))
+
+
 def test_a_rate_and_a_size_of_ones_own(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 30, 64, 48, rate=Fraction(30))
     frames, info, _ = read(path, rate=Fraction(12), size=(31, 17))
@@ -351,6 +357,58 @@ def test_a_damaged_av1_video_goes_on_after_the_bad_packets(tmp_path: Path, monke
     frames, _, _ = read(path, allow_damaged=True)
     assert 10 < len(frames) < 40
     assert np.array_equal(frames[-1].rgb, whole[-1].rgb)
+
+
+@pytest.mark.parametrize(("suffix", "codec", "pix_fmt"), [(".png", "png", "rgb24"), (".jpg", "mjpeg", "yuvj444p")])
+def test_a_cut_image_is_an_error(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
+    path = write_clip(tmp_path / f"a{suffix}", 1, 64, 48, codec=codec, pix_fmt=pix_fmt, container="rawvideo")
+    with pytest.raises(VideoError, match="damaged"):
+        read(cut(path, 0.6))
+
+
+def test_what_has_no_frames_is_said_to_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.y4m"
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F25:1 C420jpeg\n")
+    with pytest.raises(VideoError, match="has no frames"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", [b"encv", b"zzzz"])
+def test_a_codec_that_nobody_knows_is_said_to_have_no_decoder(tmp_path: Path, name: bytes) -> None:
+    path = write_clip(tmp_path / "a.mp4", 3)
+    path.write_bytes(path.read_bytes().replace(b"avc1\0\0\0\0", name + b"\0\0\0\0"))
+    with pytest.raises(VideoError, match="no decoder"):
+        read(path)
+
+
+def test_a_title_that_is_no_utf_8_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as output:
+        output.metadata["title"] = "CAFEMETA"
+        stream = output.add_stream("libx264", rate=30)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for frame in rgb_frames(moving_frames(2, 32, 24)):
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"CAFEMETA", b"CAF\xe9META"))
+    assert len(read(path)[0]) == 2
+
+
+def test_a_change_of_range_and_subsampling_in_mid_stream_is_followed(tmp_path: Path) -> None:
+    parts = []
+    for n, (pix_fmt, params) in enumerate(
+        [("yuv420p", "colormatrix=bt709:range=tv"), ("yuvj420p", "colormatrix=bt709:fullrange=on"), ("yuv444p", "")]
+    ):
+        options = {"x264-params": params, "tune": "zerolatency", "qp": "0"}
+        part = write_clip(tmp_path / f"{n}.h264", 4, pix_fmt=pix_fmt, options=options, container="h264")
+        parts.append(part.read_bytes())
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(b"".join(parts))
+    frames, _, _ = read(joined)
+    assert len(frames) == 12
+    for n, frame in enumerate(frames):
+        assert np.abs(frame.rgb.astype(int) - moving_frames(4, 32, 24)[n % 4]).mean() < 6
 
 
 def test_random_bytes_never_crash_the_reader(tmp_path: Path) -> None:

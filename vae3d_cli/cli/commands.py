@@ -175,19 +175,9 @@ def decode(
 def roundtrip(
     inputs: options.Inputs,
     output: options.ReconOutput = None,
-    latents: Annotated[
-        str | None,
-        typer.Option("--latents", metavar="FILE", help="Keep the latents; a folder for several inputs."),
-    ] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under",
-            metavar="NAME=VALUE",
-            help="End with status 3 where psnr, psnr.min, psnr.pooled, ssim or ssim.min is lower. May be repeated.",
-        ),
-    ] = None,
-    per_frame: Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")] = False,
+    latents: options.KeptLatents = None,
+    fail_under: options.FailUnder = None,
+    per_frame: options.PerFrame = False,
     model: options.ModelName = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,

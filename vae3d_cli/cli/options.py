@@ -52,6 +52,19 @@ ReconOutput = Annotated[
         help="Keep the reconstruction as a video; a folder for several inputs; - is Matroska on standard output.",
     ),
 ]
+KeptLatents = Annotated[
+    str | None,
+    typer.Option("--latents", metavar="FILE", help="Keep the latents; a folder for several inputs."),
+]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-under",
+        metavar="NAME=VALUE",
+        help="End with status 3 where psnr, psnr.min, psnr.pooled, ssim or ssim.min is lower. May be repeated.",
+    ),
+]
+PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]
 ModelName = Annotated[
     str,
     typer.Option(

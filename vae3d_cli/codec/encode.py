@@ -136,9 +136,23 @@ def encode_clip(
         raise LatentsError(f"{video.name}: {error}") from error
     if not stamps:
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
-    pts = np.frombuffer(stamps, np.int64)
-    timing = Timing.of(video.info.rate, video.info.time_base, pts)
-    header = LatentsHeader(
+    timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))
+    header = _header(video, model, options, seed, read, timing, execution.strategy)
+    return EncodedClip(header, timing, watch.seconds, video.notes)
+
+
+def _header(
+    video: VideoReader,
+    model: Model,
+    options: EncodeOptions,
+    seed: int | None,
+    read: "_FramesRead",
+    timing: Timing,
+    strategy: dict[str, object],
+) -> LatentsHeader:
+    """What the latents file says of the clip that was read."""
+    info = video.info
+    return LatentsHeader(
         model=model.name,
         latent_space=model.config.latent_space,
         encoder_sha256=model.encoder_sha256,
@@ -146,21 +160,20 @@ def encode_clip(
         seed=seed,
         scaled=options.scaled and options.posterior != "moments",
         scaling_factor=model.config.scaling_factor,
-        num_frames=len(pts),
-        strategy=execution.strategy,
+        num_frames=len(read.stamps),
+        strategy=strategy,
         source=video.base_name,
         software=f"vae3d {__version__}",
-        height=video.info.height,
-        width=video.info.width,
+        height=info.height,
+        width=info.width,
         rate=timing.rate,
         time_base=timing.time_base,
-        start_time=stamps[0] * video.info.time_base or None,
+        start_time=read.stamps[0] * info.time_base or None,
         last_duration=read.last_duration(video),
-        color=asdict(video.info.color),
-        pix_fmt=video.info.pix_fmt,
-        sample_aspect_ratio=video.info.sample_aspect_ratio,
+        color=asdict(info.color),
+        pix_fmt=info.pix_fmt,
+        sample_aspect_ratio=info.sample_aspect_ratio,
     )
-    return EncodedClip(header, timing, watch.seconds, video.notes)
 
 
 class _FramesRead:

@@ -45,8 +45,8 @@ class Conversion:
         """The shape of a pixel, so that the picture keeps its own when it is turned or resized."""
         upright = 1 / decoded if self._orientation.transposed else decoded
         shape = upright * Fraction(self._upright[0] * self.height, self._upright[1] * self.width)
-        # FFmpeg's rationals have 31 bits.
-        return shape.limit_denominator(1 << 16) or Fraction(1)
+        shape = shape.limit_denominator(1 << 16)
+        return shape if 0 < shape.numerator < 1 << 31 else Fraction(1)  # FFmpeg's rationals have 31 bits
 
     def rgb(self, frame: av.VideoFrame) -> NDArray[Any]:
         """The frame, upright and of the size asked for."""

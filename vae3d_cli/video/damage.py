@@ -50,13 +50,13 @@ def ffmpeg_log() -> Iterator[FfmpegLog]:
     logger, handler = logging.getLogger("libav"), Handler()
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
-    skipped = av.logging.get_skip_repeated()
+    skipped, level = av.logging.get_skip_repeated(), av.logging.get_level()
     av.logging.set_skip_repeated(False)  # two files may end with the same words
     av.logging.set_level(av.logging.ERROR)
     try:
         yield log
     finally:
-        av.logging.set_level(None)
+        av.logging.set_level(level)
         av.logging.set_skip_repeated(skipped)
         logger.removeHandler(handler)
         logger.propagate = propagate

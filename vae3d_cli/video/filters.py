@@ -9,6 +9,10 @@ import av
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from vae3d_cli.errors import VideoError
+
+_LONGEST_GAP = 1 << 20  # frames
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
@@ -90,6 +94,9 @@ def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction,
     """Frames at `n / rate`, counted from time 0: at each time the last frame whose rounded time has come.
 
     The rules are those of FFmpeg's filter `fps`; the last frame is shown for as long as it lasts.
+
+    Raises:
+        VideoError: The time stamps leave a gap that no video has.
     """
 
     def nearest(ticks: int) -> int:
@@ -99,6 +106,11 @@ def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction,
     held, first, position = None, 0, 0
     for frame in frames:
         arrival = nearest(frame.pts)
+        if held is not None and arrival - position > _LONGEST_GAP:
+            raise VideoError(
+                f"its time jumps by {float((frame.pts - held.pts) * time_base):.0f} s, too far to fill at a rate; "
+                "leave --fps out"
+            )
         if held is None:
             first = position = arrival
         while held is not None and position < arrival:

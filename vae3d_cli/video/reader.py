@@ -84,7 +84,11 @@ class VideoReader:
                     self._decoded = deinterlaced(self._decoded, self._time_base)
                 first = next(self._decoded, None)
                 if first is None:
-                    raise VideoError("the video has no frames; give another")
+                    raise VideoError(
+                        "none of its frames can be decoded; it is damaged or cut short"
+                        if self._decoding.num_packets
+                        else "the video has no frames; give another"
+                    )
                 self._first = first
                 in_decoding_order = self._container.format.name == "avi"
                 start = (stream.start_time or 0) if in_decoding_order else None
