@@ -40,6 +40,8 @@ FULL_HEADER = replace(
     scaled=True,
     scaling_factor=0.476986,
     time_base=Fraction(1, 90000),
+    start_time=Fraction(-7, 5),
+    last_duration=Fraction(7, 10),
     color={"matrix": 1, "range": 1, "primaries": 1, "transfer": 1},
     pix_fmt="yuv420p",
     sample_aspect_ratio=Fraction(40, 33),
@@ -86,6 +88,8 @@ def test_the_metadata_are_those_of_the_interface(tmp_path: Path) -> None:
     assert metadata["scaled"] == "true"
     assert metadata["scaling_factor"] == "0.476986"
     assert metadata["seed"] == "7"
+    assert metadata["start_time"] == "-7/5"
+    assert metadata["last_duration"] == "7/10"
     assert metadata["sample_aspect_ratio"] == "40/33"
     assert json.loads(metadata["strategy"]) == {"name": "stream"}
     assert json.loads(metadata["color"]) == {"matrix": 1, "range": 1, "primaries": 1, "transfer": 1}
@@ -160,6 +164,11 @@ def test_what_is_no_latents_file_is_refused(tmp_path: Path, data: bytes, reason:
         ("rate", "1/0"),
         ("rate", "4294967296/1"),
         ("time_base", "0/0"),
+        ("start_time", "1/0"),
+        ("start_time", "soon"),
+        ("start_time", "9999999999999999999/1"),
+        ("last_duration", "0/1"),
+        ("last_duration", "-1/2"),
         ("num_frames", "-5"),
         ("num_frames", "1000000000000"),
         ("num_frames", "nine"),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from vae3d_cli.cli import options, present
 from vae3d_cli.cli.jobs import Job
-from vae3d_cli.cli.parse import parse_frames, parse_memory
+from vae3d_cli.cli.parse import parse_frames, parse_memory, parse_rate, parse_size
 from vae3d_cli.cli.runner import Settings
 from vae3d_cli.console import show_log
 from vae3d_cli.errors import UsageError
@@ -13,6 +13,7 @@ from vae3d_cli.geometry import TileSizes
 if TYPE_CHECKING:
     from vae3d_cli.codec import EncodeOptions
     from vae3d_cli.execution import StrategyOptions
+    from vae3d_cli.video import ReadOptions
     from vae3d_cli.weights import Model
 
 
@@ -22,6 +23,7 @@ def encode_options(
     frames: str | None,
     latents_dtype: options.DtypeChoice | None,
     strategy: "StrategyOptions",
+    reading: "ReadOptions",
     device: str,
     *,
     scaled: bool,
@@ -43,7 +45,16 @@ def encode_options(
         latents_dtype=None if latents_dtype is None else DTYPES[latents_dtype.value],
         strategy=strategy,
         scaled=scaled,
+        reading=reading,
     )
+
+
+def read_options(fps: str | None, size: str | None, *, deinterlace: bool, allow_damaged: bool) -> "ReadOptions":
+    """How to read videos."""
+    rate, size_px = parse_rate(fps), parse_size(size)
+    from vae3d_cli.video import ReadOptions
+
+    return ReadOptions(rate=rate, size=size_px, deinterlace=deinterlace, allow_damaged=allow_damaged)
 
 
 def strategy_options(

@@ -8,7 +8,7 @@ import typer
 
 from vae3d_cli import __version__
 from vae3d_cli.cli import models, options, present
-from vae3d_cli.cli.build import check_videos, encode_options, load, strategy_options
+from vae3d_cli.cli.build import check_videos, encode_options, load, read_options, strategy_options
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Job, Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
@@ -79,6 +79,10 @@ def encode(
     latents_dtype: options.LatentsDtype = None,
     scaled: options.Scaled = False,
     frames: options.Frames = None,
+    fps: options.Fps = None,
+    size: options.Size = None,
+    deinterlace: options.Deinterlace = False,
+    allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -92,7 +96,8 @@ def encode(
     target = Target("-o", output, lambda source: f"{source.stem}.safetensors", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
-    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, device, scaled=scaled)
+    read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
+    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
     from vae3d_cli.codec import encode_video
 
     def run(job: Job, loaded: "Model") -> None:
@@ -170,19 +175,9 @@ def decode(
 def roundtrip(
     inputs: options.Inputs,
     output: options.ReconOutput = None,
-    latents: Annotated[
-        str | None,
-        typer.Option("--latents", metavar="FILE", help="Keep the latents; a folder for several inputs."),
-    ] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-under",
-            metavar="NAME=VALUE",
-            help="End with status 3 where psnr, psnr.min, psnr.pooled, ssim or ssim.min is lower. May be repeated.",
-        ),
-    ] = None,
-    per_frame: Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")] = False,
+    latents: options.KeptLatents = None,
+    fail_under: options.FailUnder = None,
+    per_frame: options.PerFrame = False,
     model: options.ModelName = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
@@ -197,6 +192,10 @@ def roundtrip(
     latents_dtype: options.LatentsDtype = None,
     scaled: options.Scaled = False,
     frames: options.Frames = None,
+    fps: options.Fps = None,
+    size: options.Size = None,
+    deinterlace: options.Deinterlace = False,
+    allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -214,7 +213,8 @@ def roundtrip(
     jobs = plan_jobs(inputs, targets)
     gates = parse_gates(fail_under or [])
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
-    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, device, scaled=scaled)
+    read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
+    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
     from vae3d_cli.codec import roundtrip_video
 
     check_videos(jobs, "recon")

@@ -52,6 +52,19 @@ ReconOutput = Annotated[
         help="Keep the reconstruction as a video; a folder for several inputs; - is Matroska on standard output.",
     ),
 ]
+KeptLatents = Annotated[
+    str | None,
+    typer.Option("--latents", metavar="FILE", help="Keep the latents; a folder for several inputs."),
+]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-under",
+        metavar="NAME=VALUE",
+        help="End with status 3 where psnr, psnr.min, psnr.pooled, ssim or ssim.min is lower. May be repeated.",
+    ),
+]
+PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -105,6 +118,13 @@ LatentsDtype = Annotated[
     DtypeChoice | None, typer.Option(help="Type that latents are stored in; default: that of --dtype.")
 ]
 Frames = Annotated[str | None, typer.Option(metavar="A:B|N", help="Only frames A to B-1, counted from 0; N is 0:N.")]
+Fps = Annotated[
+    str | None,
+    typer.Option("--fps", metavar="RATE", help="Resample to this many frames per second, such as 24 or 30000/1001."),
+]
+Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Resize, by FFmpeg's Lanczos filter.")]
+Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of interlaced ones.")]
+AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Keep what decodes of a damaged video.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose outputs exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per input.")]

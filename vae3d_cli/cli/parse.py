@@ -1,11 +1,13 @@
 """What options say, from their texts."""
 
 import re
+from fractions import Fraction
 
 from vae3d_cli.errors import UsageError
 from vae3d_cli.geometry import FrameRange
 
 GATES = ("psnr", "psnr.min", "psnr.pooled", "ssim", "ssim.min")
+MAX_SIDE_PX = 16384
 _MEMORY_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
     "KI": 1 << 10,
     "MI": 1 << 20,
@@ -27,6 +29,35 @@ def parse_frames(text: str | None) -> FrameRange:
     if not all(re.fullmatch("[0-9]{1,15}", bound) for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
         raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
     return FrameRange(int(bounds[0]), int(bounds[1]))
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """`24`, `29.97` or `30000/1001` frames per second.
+
+    Raises:
+        UsageError: It is none of these, or beyond any video's.
+    """
+    if text is None:
+        return None
+    rate = Fraction(text) if re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,6}|/0*[1-9][0-9]{0,6})?", text) else Fraction(0)
+    if not Fraction(1, 1000) <= rate <= 1000:
+        raise UsageError(f"--fps {text}: give a rate from 1/1000 to 1000, such as 24, 29.97 or 30000/1001")
+    return rate
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`WxH` in pixels.
+
+    Raises:
+        UsageError: It is not, or is beyond what a frame can have.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 0 < width <= MAX_SIDE_PX or not 0 < height <= MAX_SIDE_PX:
+        raise UsageError(f"--size {text}: give WxH with both from 1 to {MAX_SIDE_PX}, such as 640x360")
+    return width, height
 
 
 def parse_gates(texts: list[str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
-from vae3d_cli.video import Timing
+from vae3d_cli.video import Timing, is_deep
 from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
 
 
@@ -93,7 +93,10 @@ def decode_video(
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """The frames `[3, H, W]` of a clip, uint8 on the CPU, as they are asked for, and how they are made."""
+    """The frames `[3, H, W]` of a clip on the CPU, as they are asked for, and how they are made.
+
+    They are uint8, or uint16 where the source had more than 8 bits.
+    """
 
     frames: Iterator[Tensor]
     execution: Execution
@@ -121,7 +124,7 @@ def decode_clip(
     if context is not None:
         first = max(0, latent_frame_of(selected.start, config) - context)
         stop = latent_frame_of(selected.stop - 1, config) + 1
-    total, device = len(selected), input_device(model.network)
+    total, device, deep = len(selected), input_device(model.network), is_deep(header.pix_fmt)
     chunks = (
         _decodable(latents.read(chunk.start, chunk.stop), header).to(device)
         for chunk in plan_chunks(CHUNK_LATENTS, stop, first)
@@ -134,7 +137,7 @@ def decode_clip(
         position = Chunk(first, stop).first_frame(config)
         by_frame = ignore_progress if reads_ahead(strategy, model.network) else progress
         for chunk in watch.over(pixels.cpu() for pixels in execution.chunks):
-            for frame in to_frames(chunk, header.height, header.width):
+            for frame in to_frames(chunk, header.height, header.width, deep=deep):
                 if position in selected:
                     yield frame
                     by_frame(selected.index(position) + 1, total)

@@ -5,8 +5,10 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, re
 from vae3d_cli.geometry import FrameRange
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
-from vae3d_cli.video import Timing, VideoReader
+from vae3d_cli.video import Frame, ReadOptions, Timing, VideoReader
 from vae3d_cli.weights import Model
 
 # The least that is exact: more would only take memory, since each latent frame goes through by itself.
@@ -44,7 +46,7 @@ class EncodeOptions:
     """How a clip is encoded.
 
     `seed` is for `sample`, and drawn where it is not given. `scaled` multiplies the latents by the scaling factor;
-    moments stay as they are.
+    moments stay as they are. `reading` is how the video is read: its rate, its size, and what to do with damage.
     """
 
     posterior: str = "mode"
@@ -53,6 +55,7 @@ class EncodeOptions:
     latents_dtype: torch.dtype | None = None
     strategy: StrategyOptions = field(default_factory=StrategyOptions)
     scaled: bool = False
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def encode_video(
         device_errors(display_name(source)),
         latents_spool(output, options.latents_dtype or model.dtype) as spool,
     ):
-        with VideoReader(source) as video:
+        with VideoReader(source, options.reading) as video:
             clip = encode_clip(video, spool, model, options, progress)
         with binary_output(output) as out:
             spool.write(out, clip.header, clip.timing.pts)
@@ -117,11 +120,12 @@ def encode_clip(
     seed = options.seed
     if options.posterior == "sample" and seed is None:
         seed = secrets.randbits(32)
-    stamps = array("q")
+    read = _FramesRead()
+    stamps = read.stamps
     watch = Stopwatch()
     progress(0, video.info.estimated_num_frames)
     ahead = reads_ahead(options.strategy, model.network)
-    frames = _read_frames(video, options.frames, stamps, ignore_progress if ahead else progress)
+    frames = _read_frames(video, options.frames, read, ignore_progress if ahead else progress)
     chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
     execution = encode_chunks(
         model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
@@ -133,9 +137,23 @@ def encode_clip(
         raise LatentsError(f"{video.name}: {error}") from error
     if not stamps:
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
-    pts = np.frombuffer(stamps, np.int64)
-    timing = Timing.of(video.info.rate, video.info.time_base, pts)
-    header = LatentsHeader(
+    timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))
+    header = _header(video, model, options, seed, read, timing, execution.strategy)
+    return EncodedClip(header, timing, watch.seconds, video.notes)
+
+
+def _header(
+    video: VideoReader,
+    model: Model,
+    options: EncodeOptions,
+    seed: int | None,
+    read: "_FramesRead",
+    timing: Timing,
+    strategy: dict[str, object],
+) -> LatentsHeader:
+    """What the latents file says of the clip that was read."""
+    info = video.info
+    return LatentsHeader(
         model=model.name,
         latent_space=model.config.latent_space,
         encoder_sha256=model.encoder_sha256,
@@ -143,30 +161,48 @@ def encode_clip(
         seed=seed,
         scaled=options.scaled and options.posterior != "moments",
         scaling_factor=model.config.scaling_factor,
-        num_frames=len(pts),
-        strategy=execution.strategy,
+        num_frames=len(read.stamps),
+        strategy=strategy,
         source=video.base_name,
         software=f"vae3d {__version__}",
-        height=video.info.height,
-        width=video.info.width,
+        height=info.height,
+        width=info.width,
         rate=timing.rate,
         time_base=timing.time_base,
-        color=asdict(video.info.color),
-        pix_fmt=video.info.pix_fmt,
-        sample_aspect_ratio=video.info.sample_aspect_ratio,
+        start_time=read.stamps[0] * info.time_base or None,
+        last_duration=read.last_duration(video),
+        color=asdict(info.color),
+        pix_fmt=info.pix_fmt,
+        sample_aspect_ratio=info.sample_aspect_ratio,
     )
-    return EncodedClip(header, timing, watch.seconds, _notes(video))
+
+
+class _FramesRead:
+    """The time stamps of the frames so far, and how long the last of them lasts, in the video's time base."""
+
+    def __init__(self) -> None:
+        self.stamps = array("q")
+        self._last_duration = 0
+
+    def add(self, frame: Frame) -> None:
+        self.stamps.append(frame.pts)
+        self._last_duration = frame.duration
+
+    def last_duration(self, video: VideoReader) -> Fraction | None:
+        """Seconds, if known and not those of the rate; a container that rounds to its ticks does not count."""
+        seconds, tick = self._last_duration * video.info.time_base, video.info.time_base
+        return seconds if seconds > 0 and abs(seconds - 1 / video.info.rate) >= tick else None
 
 
 def _read_frames(
-    video: VideoReader, frames: FrameRange, stamps: "array[int]", progress: Progress
-) -> Iterator[NDArray[np.uint8]]:
+    video: VideoReader, frames: FrameRange, read: _FramesRead, progress: Progress
+) -> Iterator[NDArray[Any]]:
     estimate = video.info.estimated_num_frames
     total = len(frames.within(estimate)) if estimate else None
     for frame in islice(video, frames.start, frames.stop):
-        stamps.append(frame.pts)
+        read.add(frame)
         yield frame.rgb
-        progress(len(stamps), total)
+        progress(len(read.stamps), total)
 
 
 def _latents_of(
@@ -181,10 +217,3 @@ def _latents_of(
             yield torch.cat((posterior.mean, posterior.logvar), dim=1)[0]
         else:
             yield (posterior.mode() if generator is None else posterior.sample(generator))[0] * factor
-
-
-def _notes(video: VideoReader) -> tuple[str, ...]:
-    """What a user should know of this clip."""
-    if video.info.bit_depth > 8:
-        return (f"{video.name}: its {video.info.bit_depth}-bit values were read as 8 bits",)
-    return ()

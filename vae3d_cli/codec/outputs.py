@@ -3,9 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -21,8 +20,8 @@ STDOUT_SUFFIX = ".mkv"
 class FrameWriter(Protocol):
     """Takes the frames of a clip."""
 
-    def write(self, rgb: NDArray[np.uint8]) -> None:
-        """Write the next frame: planar RGB `[3, H, W]`."""
+    def write(self, rgb: NDArray[Any]) -> None:
+        """Write the next frame: planar RGB `[3, H, W]`, uint8 or uint16."""
 
 
 def display_name(path: Path | None) -> str:
@@ -88,6 +87,7 @@ def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_f
                 timing=timing,
                 color=ColorTags(**header.color) if header.color else None,
                 sample_aspect_ratio=header.sample_aspect_ratio,
+                source_pix_fmt=header.pix_fmt,
             ) as writer:
                 yield writer
         except VideoError as error:

@@ -13,12 +13,13 @@ from vae3d_cli.codec.decode import decode_clip
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
+from vae3d_cli.codec.pixels import to_8_bit
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.latents import LatentsSpool
 from vae3d_cli.metrics import FidelityMeter
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import ReadOptions, VideoReader
 from vae3d_cli.weights import Model
 
 
@@ -43,7 +44,7 @@ def roundtrip_video(
     meter, watch = FidelityMeter(), Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(device_errors(display_name(source)))
-        open_video = _reopener(source, stack)
+        open_video = _reopener(source, options.reading, stack)
         spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
         with open_video() as video:
             clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
@@ -62,7 +63,7 @@ def roundtrip_video(
             lambda done, _total: progress(num_frames + done, 2 * num_frames),
         )
         for original, frame in zip(originals, decoded.frames, strict=True):
-            meter.add(torch.from_numpy(original.rgb), frame)
+            meter.add(to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame))
             for writer in writers:
                 writer.write(frame.numpy())
         shape = spool.shape
@@ -80,12 +81,12 @@ def roundtrip_video(
     )
 
 
-def _reopener(source: Path | None, stack: contextlib.ExitStack) -> Callable[[], VideoReader]:
+def _reopener(source: Path | None, options: ReadOptions, stack: contextlib.ExitStack) -> Callable[[], VideoReader]:
     """A function that opens the source as often as it is called; what can be read only once is copied to a file."""
     if not is_read_once(source):
-        return lambda: VideoReader(source)
+        return lambda: VideoReader(source, options)
     copy = stack.enter_context(copy_of_pipe(source))
-    return lambda: VideoReader(copy, copy_of=STDIN_NAME if source is None else str(source))
+    return lambda: VideoReader(copy, options, copy_of=STDIN_NAME if source is None else str(source))
 
 
 def _open_outputs(

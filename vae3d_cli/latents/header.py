@@ -14,6 +14,7 @@ POSTERIORS = ("mode", "sample", "moments")
 # A clip beyond these is a damaged or hostile header, not a video: the limits come before any allocation.
 MAX_NUM_FRAMES = 1 << 28
 MAX_SIDE_PX = 1 << 16
+MAX_SECONDS = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class LatentsHeader:
     """The metadata of a latents file; the README describes the format.
 
     `num_frames`, `height` and `width` are of what was encoded, before padding; `rate` is frames per second; `color`
-    holds `matrix`, `range`, `primaries` and `transfer` of the source as H.273 and FFmpeg codes.
+    holds `matrix`, `range`, `primaries` and `transfer` of the source as H.273 and FFmpeg codes. `start_time` says when
+    the first frame is shown in the source, if not at 0, and `last_duration` for how long the last one is, if not for
+    `1 / rate`, in seconds.
     """
 
     model: str
@@ -38,6 +41,8 @@ class LatentsHeader:
     scaling_factor: float = 1.0
     seed: int | None = None
     time_base: Fraction | None = None
+    start_time: Fraction | None = None
+    last_duration: Fraction | None = None
     color: dict[str, int] | None = None
     pix_fmt: str | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
@@ -64,6 +69,8 @@ class LatentsHeader:
             "width": str(self.width),
             "rate": _fraction_text(self.rate),
             "time_base": None if self.time_base is None else _fraction_text(self.time_base),
+            "start_time": None if self.start_time is None else _fraction_text(self.start_time),
+            "last_duration": None if self.last_duration is None else _fraction_text(self.last_duration),
             "color": None if self.color is None else json.dumps(self.color),
             "pix_fmt": self.pix_fmt,
             "sample_aspect_ratio": None if self.sample_aspect_ratio == 1 else _fraction_text(self.sample_aspect_ratio),
@@ -99,6 +106,8 @@ class LatentsHeader:
             width=fields.integer("width", 1, MAX_SIDE_PX),
             rate=fields.fraction("rate"),
             time_base=fields.fraction("time_base") if "time_base" in metadata else None,
+            start_time=fields.seconds("start_time") if "start_time" in metadata else None,
+            last_duration=fields.seconds("last_duration", above=0) if "last_duration" in metadata else None,
             color=fields.color("color") if "color" in metadata else None,
             pix_fmt=metadata.get("pix_fmt"),
             sample_aspect_ratio=fields.fraction("sample_aspect_ratio")
@@ -142,6 +151,13 @@ class _Fields:
         if not all(0 < part < 1 << 31 for part in parts):  # FFmpeg's rationals have 31 bits
             self._wrong(key, "a positive fraction such as 30000/1001")
         return Fraction(*parts)
+
+    def seconds(self, key: str, *, above: int | None = None) -> Fraction:
+        match = re.fullmatch(r"(-?[0-9]{1,19})/([0-9]{1,10})", self.text(key))
+        value = Fraction(int(match[1]), int(match[2])) if match and int(match[2]) else None
+        if value is None or abs(value) > MAX_SECONDS or (above is not None and value <= above):
+            self._wrong(key, "a number of seconds as a fraction such as 7/5")
+        return value
 
     def json(self, key: str) -> dict[str, object]:
         try:

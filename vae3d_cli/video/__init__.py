@@ -1,7 +1,9 @@
 """PyAV on one side, planar RGB frames on the other; the only place that knows PyAV."""
 
 from vae3d_cli.video.color import BT709, ColorTags
-from vae3d_cli.video.reader import Frame, VideoInfo, VideoReader
+from vae3d_cli.video.deep import is_deep
+from vae3d_cli.video.filters import Frame, ReadOptions
+from vae3d_cli.video.reader import VideoInfo, VideoReader
 from vae3d_cli.video.timing import Timing
 from vae3d_cli.video.writer import PNG, PngWriter, VideoWriter, check_suffix
 
@@ -11,9 +13,11 @@ __all__ = [
     "ColorTags",
     "Frame",
     "PngWriter",
+    "ReadOptions",
     "Timing",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
     "check_suffix",
+    "is_deep",
 ]

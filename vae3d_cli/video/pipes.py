@@ -26,6 +26,7 @@ class PipeReader:
         self._fd = fd
         self._head = head
         self._failed = False
+        self.num_bytes = len(head)  # that came so far
 
     def readable(self) -> bool:
         """Say that this can be read."""
@@ -43,7 +44,9 @@ class PipeReader:
             if self._head:
                 data, self._head = self._head[:size], self._head[size:]
                 return data
-            return os.read(self._fd, size)
+            data = os.read(self._fd, size)
+            self.num_bytes += len(data)
+            return data
         except KeyboardInterrupt as interrupt:
             self._failed = True
             raise Interrupted from interrupt

@@ -1,45 +1,31 @@
 """Videos and images as a context-managed iterator of planar RGB frames."""
 
 import contextlib
-import logging
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
-import numpy as np
-from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import STDIN_NAME
-from vae3d_cli.video.color import ColorTags, to_rgb
-from vae3d_cli.video.pipes import open_stdin
-
-# Formats that are lists of other files: reading them would open what the user did not name.
-_PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
-_TRUNCATED = re.compile(r"ended prematurely|partial file|truncat|LZW decode failed|overread", re.IGNORECASE)
-_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
-_NO_DECODER = "there is no decoder for its video codec, or it is encrypted; convert it to H.264 first"
-_READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: planar RGB `[3, H, W]`, uint8, and its time stamp in the video's time base."""
-
-    rgb: NDArray[np.uint8]
-    pts: int
+from vae3d_cli.video.color import ColorTags
+from vae3d_cli.video.conversion import Conversion
+from vae3d_cli.video.damage import Decoding, ffmpeg_log
+from vae3d_cli.video.filters import Frame, ReadOptions, at_rate, deinterlaced
+from vae3d_cli.video.opening import READ_ERRORS, choose_stream, open_container, reason
+from vae3d_cli.video.timing import Stamps
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is, read off its first frame; the number of frames is an estimate of the container's."""
+    """What a video is, read off its first frame; the number of frames is an estimate of the container's.
+
+    Sizes, rate and time base are those of the frames that the reader gives: upright, and after its filters.
+    """
 
     width: int
     height: int
@@ -57,37 +43,58 @@ class VideoInfo:
 class VideoReader:
     """An iterator over the frames of a video or image; `None` reads standard input, `copy_of` names what a file copies.
 
-    Every frame comes in the order and number of the video. Time stamps that are missing or do not increase are mended.
+    Every frame comes upright, in the order and number of the video. Time stamps that are missing or do not increase are
+    mended. `notes` are what is worth saying of what was read so far.
 
     Raises:
-        VideoError: The file cannot be read, has no video, or is damaged as far as FFmpeg can tell.
+        VideoError: The file cannot be read, has no video, or is damaged and `options` do not allow that.
     """
 
-    def __init__(self, path: Path | None, *, copy_of: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+        *,
+        copy_of: str | None = None,
+    ) -> None:
         named = None if copy_of else path
         self.name = copy_of or (STDIN_NAME if path is None else str(path))
         # Metadata is UTF-8; a file name need not be.
         self.base_name = None if named is None else os.fsencode(named.name).decode(errors="replace")
         self._path = path
+        self._options = options
         self._stack = contextlib.ExitStack()
-        self._reformatter = VideoReformatter()
+        self._interlaced = False
         self.num_read = 0
-        self._num_packets = 0
 
     def __enter__(self) -> "VideoReader":
         """Open the video and decode its first frame."""
         with contextlib.ExitStack() as stack:
-            self._log = stack.enter_context(_truncation_log())
+            log = stack.enter_context(ffmpeg_log())
             with self._errors():
-                self._container = stack.enter_context(self._open(stack))
-                self._stream = self._choose_stream()
-                self._packets = self._demux()
-                self._decoded = self._decode()
+                self._container, num_bytes = open_container(self._path, self.name, stack)
+                self._stream = stream = choose_stream(self._container, self.name)
+                self._decoding = Decoding(
+                    self._container, stream, log, num_bytes, allow_damaged=self._options.allow_damaged
+                )
+                self._rate = Fraction(stream.guessed_rate or stream.average_rate or stream.base_rate or 25)
+                self._time_base = Fraction(stream.time_base or 1 / self._rate)
+                self._decoded = self._decoding.frames()
+                if self._options.deinterlace:
+                    self._decoded = deinterlaced(self._decoded, self._time_base)
                 first = next(self._decoded, None)
-            if first is None:
-                raise VideoError(f"{self.name}: the video has no frames; give another")
-            self._first = first
-            self.info = self._describe(first)
+                if first is None:
+                    raise VideoError(
+                        "none of its frames can be decoded; it is damaged or cut short"
+                        if self._decoding.num_packets
+                        else "the video has no frames; give another"
+                    )
+                self._first = first
+                in_decoding_order = self._container.format.name == "avi"
+                start = (stream.start_time or 0) if in_decoding_order else None
+                self._stamps = Stamps(self._rate, self._time_base, start)
+                self._conversion = Conversion(first, self._options.size)
+                self.info = self._describe(first)
             self._stack = stack.pop_all()
         return self
 
@@ -99,103 +106,66 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """Go through the frames, once."""
+        frames = self._frames()
+        if self._options.rate is not None:
+            frames = at_rate(frames, self._time_base, self._rate, self._options.rate)
         with self._errors():
-            previous = None
-            frame: av.VideoFrame | None = self._first
-            while frame is not None:
-                if (frame.width, frame.height) != (self.info.width, self.info.height):
-                    raise VideoError(
-                        f"{self.name}: frame {self.num_read} is {frame.width}x{frame.height} and the ones before are "
-                        f"{self.info.width}x{self.info.height}; split the video where its size changes"
-                    )
-                pts = self._pts(frame, previous)
-                yield Frame(to_rgb(frame, self._reformatter), pts)
-                previous = pts
+            for frame in frames:
+                yield frame
                 self.num_read += 1
-                frame = next(self._decoded, None)
 
     def count_frames(self) -> int:
         """How many frames the video's packets hold, without decoding them; the reading ends with it."""
         with self._errors():
-            for _ in self._packets:
+            for _ in self._decoding.packets():
                 pass
-        return self._num_packets
+        return self._decoding.num_packets
 
-    def _open(self, stack: contextlib.ExitStack) -> av.container.InputContainer:
-        options = {"protocol_whitelist": "file", "pattern_type": "none"}
-        if self._path is None:
-            source: object = stack.enter_context(open_stdin())
-        else:
-            if re.match(r"[a-z][a-z0-9+.-]*:/", self.name) and not self._path.exists():
-                raise VideoError(f"{self.name}: only local files are read; download it first")
-            source = os.path.abspath(self._path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
-        container = av.open(source, "r", options=options, metadata_errors="surrogateescape")
-        if container.format.name.split(",")[0] in _PLAYLISTS:
-            container.close()
-            raise VideoError(f"{self.name}: this is a playlist; give the video files themselves")
-        return container
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of this video, each with its name."""
+        notes = self._conversion.notes + self._stamps.notes + self._decoding.notes()
+        if self._interlaced:
+            notes = [*notes, "it is interlaced; --deinterlace makes whole frames of its fields"]
+        return tuple(f"{self.name}: {note}" for note in notes)
 
-    def _choose_stream(self) -> av.VideoStream:
-        streams = self._container.streams.video
-        if not streams:
-            raise VideoError(f"{self.name}: has no video stream; give a video or an image")
-        pictures = [stream for stream in streams if int(stream.disposition) & _ATTACHED_PICTURE]
-        videos = [stream for stream in streams if stream not in pictures]
-        if not videos:
-            raise VideoError(f"{self.name}: has no video stream, only cover art; give a video or an image")
-        if videos[0].codec_context is None:
-            raise VideoError(f"{self.name}: {_NO_DECODER}")
-        return videos[0]
-
-    def _demux(self) -> Iterator["av.Packet[Any]"]:
-        for packet in self._container.demux(self._stream):
-            self._num_packets += bool(packet.size) and not packet.is_discard
-            yield packet
-
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """Decode packet by packet; damage raises instead of shortening the clip."""
-        for packet in self._packets:
-            frames = packet.decode()
-            if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-                raise VideoError(self._damage("a packet is corrupt"))
-            yield from frames
-        if self._log:
-            raise VideoError(self._damage("the file is cut short"))
-
-    def _damage(self, reason: str) -> str:
-        return (
-            f"{self.name}: the video is damaged: {reason} after {self.num_read} frames; "
-            "repair it or take a whole copy of it"
-        )
+    def _frames(self) -> Iterator[Frame]:
+        """The frames as they are in the video, upright and of the size asked for."""
+        size = self._first.width, self._first.height
+        frame: av.VideoFrame | None = self._first
+        number = 0
+        while frame is not None:
+            if (frame.width, frame.height) != size:
+                raise VideoError(
+                    f"frame {number} is {frame.width}x{frame.height} and the ones before are {size[0]}x{size[1]}; "
+                    "split the video where its size changes"
+                )
+            self._interlaced |= frame.interlaced_frame and not self._options.deinterlace
+            pts = self._stamps.next(frame.pts, frame.dts)
+            duration = 0 if frame.pts is None else frame.duration  # that of a raw stream is invented
+            yield Frame(self._conversion.rgb(frame), pts, duration)
+            number += 1
+            frame = next(self._decoded, None)
 
     def _describe(self, frame: av.VideoFrame) -> VideoInfo:
-        stream = self._stream
-        rate = stream.guessed_rate or stream.average_rate or stream.base_rate or Fraction(25)
+        stream, conversion, rate = self._stream, self._conversion, self._options.rate
         duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
         if duration is None and self._container.duration:
             duration = Fraction(self._container.duration, av.time_base)
-        estimate = stream.frames or (round(duration * rate) if duration else 0)
+        estimate = stream.frames or (round(duration * self._rate) if duration else 0)
         return VideoInfo(
-            width=frame.width,
-            height=frame.height,
-            rate=Fraction(rate),
-            time_base=Fraction(stream.time_base or 1 / rate),
-            sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
+            width=conversion.width,
+            height=conversion.height,
+            rate=rate or self._rate,
+            time_base=1 / rate if rate else self._time_base,
+            sample_aspect_ratio=conversion.sample_aspect_ratio(Fraction(stream.sample_aspect_ratio or 1)),
             pix_fmt=frame.format.name,
             bit_depth=max(component.bits for component in frame.format.components),
-            color=ColorTags.of(frame),
+            color=conversion.color,
             container=self._container.format.name,
             codec=stream.codec_context.name,
-            estimated_num_frames=estimate or None,
+            estimated_num_frames=(round(estimate * rate / self._rate) if rate else estimate) or None,
         )
-
-    def _pts(self, frame: av.VideoFrame, previous: int | None) -> int:
-        """The frame's time stamp; the next one by the rate where it has none, one tick on where it goes back."""
-        info = self.info
-        if frame.pts is None:
-            step = max(1, round(1 / (info.rate * info.time_base)))
-            return 0 if previous is None else previous + step
-        return frame.pts if previous is None or frame.pts > previous else previous + 1
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -203,54 +173,7 @@ class VideoReader:
         try:
             yield
         except VideoError as error:
-            raise VideoError(_named(self.name, str(error))) from error
-        except _READ_ERRORS as error:
-            if self.num_read and isinstance(error, av.error.InvalidDataError):
-                raise VideoError(self._damage("a packet cannot be decoded")) from error
-            raise VideoError(f"{self.name}: {_reason(error)}") from error
-
-
-def _named(name: str, text: str) -> str:
-    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong, without the names of C functions that PyAV's errors carry."""
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a readable video (damaged, cut short, or of an unknown format); give a whole video or an image"
-    if isinstance(error, av.error.DecoderNotFoundError):
-        return _NO_DECODER
-    if isinstance(error, FileNotFoundError):
-        return "No such file or directory; check the name"
-    if isinstance(error, IsADirectoryError):
-        return "Is a directory; give the videos in it"
-    reason = error.strerror if isinstance(error, OSError | av.FFmpegError) else None
-    return f"{reason or str(error) or type(error).__name__}; the video cannot be read"
-
-
-@contextlib.contextmanager
-def _truncation_log() -> Iterator[list[str]]:
-    """What FFmpeg logs of files that end early; some demuxers say it nowhere else.
-
-    PyAV must not decode with frame threads while this is on: closing a damaged file could then deadlock.
-    """
-    lines: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if _TRUNCATED.search(record.getMessage()) and not lines:
-                lines.append(record.getMessage())
-
-    logger, handler = logging.getLogger("libav"), Handler()
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    skipped = av.logging.get_skip_repeated()
-    av.logging.set_skip_repeated(False)  # two files may end with the same words
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        yield lines
-    finally:
-        av.logging.set_level(None)
-        av.logging.set_skip_repeated(skipped)
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+            text = str(error)
+            raise VideoError(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
+        except READ_ERRORS as error:
+            raise VideoError(f"{self.name}: {reason(error)}") from error

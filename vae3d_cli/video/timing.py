@@ -6,6 +6,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+# Beyond this is no time; the latents file has the same limit.
+_MAX_STAMP = 1 << 53
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -36,3 +39,37 @@ class Timing:
         if self.pts is None or self.time_base is None:
             return 1 / self.rate, np.arange(num_frames, dtype=np.int64)
         return self.time_base, self.pts - self.pts[0]
+
+
+class Stamps:
+    """Mends the time stamps of frames as they come: those that are missing, impossible, or do not increase.
+
+    `start` is given for a container that knows only when packets are decoded (AVI): the frames, which come in the order
+    they are shown, then take those times, counted from `start`.
+    """
+
+    def __init__(self, rate: Fraction, time_base: Fraction, start: int | None = None) -> None:
+        self._step = max(1, round(1 / (rate * time_base)))
+        self._start = start
+        self._delay: int | None = None
+        self._previous: int | None = None
+        self._num_disordered = 0
+
+    def next(self, pts: int | None, dts: int | None = None) -> int:
+        """The frame's stamp; the next one by the rate where it has none, one tick on where it goes back."""
+        if self._start is not None:
+            if self._delay is None:
+                self._delay = (dts or 0) - self._start
+            pts = None if dts is None else dts - self._delay
+        if pts is None or abs(pts) > _MAX_STAMP:
+            pts = self._start or 0 if self._previous is None else self._previous + self._step
+        elif self._previous is not None and pts <= self._previous:
+            pts = self._previous + 1
+            self._num_disordered += 1
+        self._previous = pts
+        return pts
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth saying of the stamps so far."""
+        return [f"{self._num_disordered} time stamps did not increase and were mended"] if self._num_disordered else []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.video.color import BT709, MATRIX_RGB, ColorTags, from_rgb
+from vae3d_cli.video.deep import deep_pix_fmt, from_rgb16, is_deep, to_8_bit, to_16_bit
 from vae3d_cli.video.pipes import PipeWriter
 from vae3d_cli.video.timing import Timing
 
@@ -54,7 +56,8 @@ def check_suffix(path: Path) -> None:
 class VideoWriter:
     """Writes the `num_frames` frames of one clip to `path` (`None` for standard output).
 
-    `suffix` names the kind of container; only Matroska goes to a pipe. H.264 is 4:2:0, or 4:4:4 where a side is odd.
+    `suffix` names the kind of container; only Matroska goes to a pipe. H.264 is 4:2:0, or 4:4:4 where a side is odd;
+    where `source_pix_fmt` has more than 8 bits it has 10, in the same subsampling.
     RGB sources, and clips that say nothing of their colours, are written as BT.709.
 
     Raises:
@@ -73,12 +76,15 @@ class VideoWriter:
         timing: Timing,
         color: ColorTags | None,
         sample_aspect_ratio: Fraction = Fraction(1),
+        source_pix_fmt: str | None = None,
     ) -> None:
         self._target = PipeWriter() if path is None else path
         self._output = _OUTPUTS[suffix.lower()]
         self._size = (width, height)
         odd = any(side % 2 for side in self._size)
         self._pix_fmt = "yuv444p" if odd and self._output.codec == "libx264" else "yuv420p"
+        if self._output.codec == "libx264" and source_pix_fmt is not None and is_deep(source_pix_fmt):
+            self._pix_fmt = deep_pix_fmt(source_pix_fmt, odd=odd)
         self._rate = timing.rate
         self._time_base, self._stamps = timing.stamps(num_frames)
         self._color = BT709 if color is None or color.matrix == MATRIX_RGB else color
@@ -102,14 +108,21 @@ class VideoWriter:
             self._color.put_on(context)
         return self
 
-    def write(self, rgb: NDArray[np.uint8]) -> None:
-        """Write the next frame: planar RGB `[3, H, W]`."""
+    def write(self, rgb: NDArray[Any]) -> None:
+        """Write the next frame: planar RGB `[3, H, W]`, uint8 or uint16."""
         with self._errors():
-            frame = from_rgb(rgb, self._pix_fmt, self._color, self._reformatter)
+            frame = self._frame(rgb)
             frame.pts = int(self._stamps[self._num_written])
             frame.time_base = self._time_base
             self._container.mux(self._stream.encode(frame))
             self._num_written += 1
+
+    def _frame(self, rgb: NDArray[Any]) -> av.VideoFrame:
+        """The frame in the encoder's format."""
+        if is_deep(self._pix_fmt):
+            return from_rgb16(rgb if rgb.dtype == np.uint16 else to_16_bit(rgb), self._pix_fmt, self._color)
+        rgb8 = to_8_bit(rgb) if rgb.dtype == np.uint16 else rgb
+        return from_rgb(rgb8, self._pix_fmt, self._color, self._reformatter)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -142,15 +155,18 @@ class PngWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, rgb: NDArray[np.uint8]) -> None:
-        """Write the frame: planar RGB `[3, H, W]`."""
+    def write(self, rgb: NDArray[Any]) -> None:
+        """Write the frame: planar RGB `[3, H, W]`, uint8 or uint16, in as many bits."""
         self._path.write_bytes(_png(rgb))
 
 
-def _png(rgb: NDArray[np.uint8]) -> bytes:
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
+def _png(rgb: NDArray[Any]) -> bytes:
+    if rgb.dtype == np.uint16:
+        frame = from_rgb16(rgb, "rgb48be", ColorTags(MATRIX_RGB))
+    else:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
     encoder = av.CodecContext.create("png", "w")
     assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "rgb24"
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
     encoder.time_base = Fraction(1, 25)
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])

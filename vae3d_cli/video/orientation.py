@@ -1,0 +1,72 @@
+"""Which way up a video is shown: quarter turns and flips, as a display matrix has them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+# Signs of a display matrix's (a, b, c, d), where a pixel (x, y) is shown at (ax + cy, bx + dy): whether x and y change
+# places first, and which of the two are then mirrored.
+_ORIENTATIONS = {
+    (1, 0, 0, 1): (False, False, False),
+    (-1, 0, 0, 1): (False, True, False),
+    (1, 0, 0, -1): (False, False, True),
+    (-1, 0, 0, -1): (False, True, True),
+    (0, 1, 1, 0): (True, False, False),
+    (0, 1, -1, 0): (True, True, False),
+    (0, -1, 1, 0): (True, False, True),
+    (0, -1, -1, 0): (True, True, True),
+}
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a decoded frame becomes upright: transposed, then mirrored; `known` is whether it can be by these means."""
+
+    transposed: bool = False
+    mirrored_x: bool = False
+    mirrored_y: bool = False
+    known: bool = True
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> "Orientation":
+        """That of a decoded frame; any angle but a multiple of 90 degrees is not known, and left as it is."""
+        matrix = _display_matrix(frame)
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = matrix[:5]
+        signs = (_sign(a), _sign(b), _sign(c), _sign(d))
+        exact = (b == c == 0 and abs(a) == abs(d)) or (a == d == 0 and abs(b) == abs(c))
+        if signs not in _ORIENTATIONS or not exact:
+            return cls(known=False)
+        return cls(*_ORIENTATIONS[signs])
+
+    def upright(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """The frame `[3, H, W]` as it is shown."""
+        if self.transposed:
+            frames = frames.transpose(0, 2, 1)
+        if self.mirrored_x:
+            frames = frames[:, :, ::-1]
+        if self.mirrored_y:
+            frames = frames[:, ::-1]
+        return np.ascontiguousarray(frames)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    """The nine integers of a frame's display matrix."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data that this PyAV has no name for; only the angle is left
+        one = 1 << 16
+        turns = {0: None, 90: (0, -one, 0, one, 0), -90: (0, one, 0, -one, 0), 180: (-one, 0, 0, 0, -one)}
+        return turns.get(abs(frame.rotation) if abs(frame.rotation) == 180 else frame.rotation, (1, 1, 0, 1, 1))
+    if data is None:
+        return None
+    buffer: Any = data  # it has the buffer protocol; its types do not say so
+    return tuple(int(value) for value in np.frombuffer(bytes(buffer)[:36], "<i4"))  # what follows is padding
