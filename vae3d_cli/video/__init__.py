@@ -1,19 +1,28 @@
 """PyAV on one side, planar RGB frames on the other; the only place that knows PyAV."""
 
+from vae3d_cli.video.audio import AudioCopy, Span, check_audio
 from vae3d_cli.video.color import BT709, ColorTags
+from vae3d_cli.video.encoding import PNG, EncoderOptions, suffix_of
 from vae3d_cli.video.reader import Frame, VideoInfo, VideoReader
 from vae3d_cli.video.timing import Timing
-from vae3d_cli.video.writer import PNG, PngWriter, VideoWriter, check_suffix
+from vae3d_cli.video.trial import check_output_video, check_size
+from vae3d_cli.video.writer import PngWriter, VideoWriter
 
 __all__ = [
     "BT709",
     "PNG",
+    "AudioCopy",
     "ColorTags",
+    "EncoderOptions",
     "Frame",
     "PngWriter",
+    "Span",
     "Timing",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
-    "check_suffix",
+    "check_audio",
+    "check_output_video",
+    "check_size",
+    "suffix_of",
 ]
