@@ -20,6 +20,7 @@ from vae3d_cli.video.color import BT709, MATRIX_RGB, UNSPECIFIED, ColorTags, fro
 from vae3d_cli.video.encoding import PNG, EncoderOptions, Encoding, choose_encoding, suffix_of
 
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError)
+_FULL_RANGE_ONLY = ("mjpeg",)
 _TRIAL_SIDE_PX, _TRIAL_FRAMES = 64, 3
 
 
@@ -112,7 +113,8 @@ def _wanted_tags(encoding: Encoding, color: ColorTags) -> ColorTags:
     """The tags to ask for: no YUV matrix on RGB, and no RGB matrix on YUV."""
     if encoding.is_rgb:
         return ColorTags(MATRIX_RGB, 2, color.primaries, color.transfer)
-    return BT709 if color.matrix == MATRIX_RGB else color
+    wanted = BT709 if color.matrix == MATRIX_RGB else color
+    return replace(wanted, range=2) if encoding.codec in _FULL_RANGE_ONLY else wanted
 
 
 def _refuse_unused(encoding: Encoding, stream: VideoStream) -> None:
