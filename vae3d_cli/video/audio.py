@@ -64,6 +64,7 @@ class AudioCopy:
         self._path = path
         self._span = span
         self._streams: dict[int, Any] = {}
+        self._stamps: dict[int, int] = {}
         self._waiting: av.Packet[Any] | None = None
 
     def __enter__(self) -> "AudioCopy":
@@ -108,12 +109,22 @@ class AudioCopy:
     def _next(self) -> "av.Packet[Any] | None":
         """The next packet of the span."""
         for packet in self._demuxed:
+            self._mend_duration(packet)
             begin = _begin(packet)
             if self._from is not None and begin + _duration(packet) <= self._from:
                 continue
             if self._until is None or begin < self._until:
                 return packet
         return None
+
+    def _mend_duration(self, packet: "av.Packet[Any]") -> None:
+        """Take the distance to the packet before where a duration is missing: mp4 would drop a last packet of none."""
+        index, stamp = packet.stream.index, packet.dts
+        before = self._stamps.get(index)
+        if not packet.duration and before is not None and stamp is not None:
+            packet.duration = max(stamp - before, 0)
+        if stamp is not None:
+            self._stamps[index] = stamp
 
     def _lead(self, begin: Fraction) -> Fraction:
         """How long the clip's sound begins before its first frame: the frames wait as long.
@@ -146,8 +157,10 @@ def check_audio(path: Path, suffix: str, *, copy_of: str | None = None) -> bool:
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
         if not streams:
             return False
-        codecs = "/".join(dict.fromkeys(stream.codec_context.name for stream in streams))
+        codecs = "/".join(dict.fromkeys(stream.codec_context.codec.canonical_name for stream in streams))
         try:
+            if container.constant_rate:
+                raise ValueError("without time stamps sound and frames would drift apart")
             with av.open(io.BytesIO(), "w", format=container.name) as output:
                 added = {stream.index: _add(stream, output) for stream in streams}
                 for packet in islice(source.demux(streams), _TRIAL_PACKETS):
