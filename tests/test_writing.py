@@ -104,7 +104,7 @@ def test_a_container_without_tags_gets_bt601_and_a_note(tmp_path: Path, suffix: 
 )
 @pytest.mark.parametrize("color", [HD, UHD, ColorTags(6, 1, 6, 6)])
 def test_a_container_with_tags_keeps_all_four(tmp_path: Path, suffix: str, codec: str, color: ColorTags) -> None:
-    assert write(tmp_path / f"a{suffix}", moving_frames(3, 48, 32), color=color, codec=codec) == []
+    assert write(tmp_path / f"a{suffix}", moving_frames(3, 64, 32), color=color, codec=codec) == []
     with VideoReader(tmp_path / f"a{suffix}") as video:
         assert video.info.color == color
 
@@ -124,7 +124,7 @@ def test_lossless_gives_the_rgb_bit_for_bit(
     tmp_path: Path, suffix: str, codec: str | None, color: ColorTags | None
 ) -> None:
     rng = np.random.default_rng(0)
-    frames = list(rng.integers(0, 256, (3, 3, 33, 51), np.uint8))
+    frames = list(rng.integers(0, 256, (3, 3, 33, 65), np.uint8))
     write(tmp_path / f"a{suffix}", frames, color=color, codec=codec, lossless=True)
     assert all(np.array_equal(a, b) for a, b in zip(rgb_of(tmp_path / f"a{suffix}"), frames, strict=True))
     with av.open(str(tmp_path / f"a{suffix}")) as container:
@@ -207,6 +207,11 @@ def test_an_odd_size_is_444_with_a_note_unless_another_was_asked_for(tmp_path: P
         check_size(Path("a.mp4"), EncoderOptions(codec=codec, pix_fmt="yuv420p"), 65, 47)
     with VideoReader(tmp_path / "a.mp4") as video:
         assert (video.info.width, video.info.height) == (65, 47)
+
+
+def test_frames_that_x265_would_crash_on_are_refused() -> None:
+    with pytest.raises(VideoError, match=r"takes no frames this narrow \(48 px\); use another --codec"):
+        check_size(Path("a.mp4"), EncoderOptions(codec="libx265"), 48, 64)
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", 0), (".mov", 0), (".mkv", Fraction(1, 1000))])

@@ -21,6 +21,8 @@ from vae3d_cli.video.encoding import PNG, EncoderOptions, Encoding, choose_encod
 
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError)
 _FULL_RANGE_ONLY = ("mjpeg",)
+# x265 4.2 writes past its memory, and so kills the process, where frames are 48 px wide or narrower.
+_MIN_WIDTH_PX = {"libx265": 64}
 _TRIAL_SIDE_PX, _TRIAL_FRAMES = 64, 3
 
 
@@ -58,6 +60,8 @@ def settle(encoding: Encoding, color: ColorTags, width: int, height: int) -> tup
         VideoError: The encoder takes no such size.
         UsageError: The encoder cannot be opened at all.
     """
+    if width < _MIN_WIDTH_PX.get(encoding.codec, 0):
+        raise VideoError(f"{encoding.codec} takes no frames this narrow ({width} px); use another --codec")
     notes = []
     odd = (width % 2, height % 2)
     wanted = _wanted_tags(encoding, color)
