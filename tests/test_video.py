@@ -14,7 +14,7 @@ import pytest
 
 from tests.clips import NTSC, moving_frames, read_back, write_clip
 from vae3d_cli.errors import UsageError, VideoError
-from vae3d_cli.video import ColorTags, PngWriter, Timing, VideoReader, VideoWriter, check_suffix
+from vae3d_cli.video import ColorTags, EncoderOptions, PngWriter, Timing, VideoReader, VideoWriter, check_output_video
 from vae3d_cli.video.pipes import PipeReader, PipeWriter
 
 
@@ -110,7 +110,7 @@ def test_a_png_holds_the_frame_bit_for_bit(tmp_path: Path) -> None:
 
 def test_another_suffix_is_called_wrong() -> None:
     with pytest.raises(UsageError, match="unknown kind of video"):
-        check_suffix(Path("a.txt"))
+        check_output_video(Path("a.txt"), EncoderOptions())
 
 
 def cut(path: Path, share: float) -> Path:

@@ -41,7 +41,7 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
             raise OutputError(f"{path}: is a directory; name a file")
         if not folder.is_dir():
             raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
-        if _is_special(path):
+        if is_special(path):
             return
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists already; overwrite it with --force, or name another file with -o")
@@ -53,7 +53,7 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
 
 def spool_folder(output: Path | None) -> Path | None:
     """Where to keep what an output is made of: beside it, or where temporary files lie for a pipe or a device."""
-    return None if output is None or _is_special(output) else output.resolve().parent
+    return None if output is None or is_special(output) else output.resolve().parent
 
 
 def same_file(a: Path, b: Path) -> bool:
@@ -74,7 +74,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
         OutputError: The folder cannot be written to, or the disk is full; the old file is still there.
     """
     try:
-        if _is_special(path):
+        if is_special(path):
             yield path
         else:
             with _replacement(path.resolve()) as temporary:
@@ -127,7 +127,7 @@ def copy_of_pipe(path: Path | None, head: bytes = b"") -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Whether `path` is a device, a FIFO or a socket: a thing to write to, never to replace."""
     return path.exists() and not path.is_file() and not path.is_dir()
 

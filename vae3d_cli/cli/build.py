@@ -1,5 +1,6 @@
 """From the options of a command to what the codec takes."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae3d_cli.cli import options, present
@@ -7,13 +8,13 @@ from vae3d_cli.cli.jobs import Job
 from vae3d_cli.cli.parse import parse_frames, parse_memory, parse_rate, parse_size
 from vae3d_cli.cli.runner import Settings
 from vae3d_cli.console import show_log
-from vae3d_cli.errors import UsageError
+from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.geometry import TileSizes
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import EncodeOptions
     from vae3d_cli.execution import StrategyOptions
-    from vae3d_cli.video import ReadOptions
+    from vae3d_cli.video import EncoderOptions, ReadOptions
     from vae3d_cli.weights import Model
 
 
@@ -84,14 +85,50 @@ def strategy_options(
     return strategy
 
 
-def check_videos(jobs: list[Job], output: str) -> None:
-    """See that every video can be written under its name."""
-    from vae3d_cli.video import check_suffix
+def encoder_options(
+    jobs: list[Job],
+    output: str,
+    codec: str | None,
+    crf: float | None,
+    preset: str | None,
+    pix_fmt: str | None,
+    container: str | None,
+    *,
+    lossless: bool,
+) -> "EncoderOptions":
+    """How videos are written, once it is known to be possible for every job's output of this name."""
+    from vae3d_cli.video import EncoderOptions, check_output_video
 
-    for job in jobs:
-        path = job.outputs.get(output)
-        if path is not None:
-            check_suffix(path)
+    encoder = EncoderOptions(
+        codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt, lossless=lossless, container=container
+    )
+    paths = [job.outputs[output] for job in jobs if output in job.outputs]
+    if not paths and encoder != EncoderOptions():
+        raise UsageError("options of the video encoder: there is no video to write; give -o")
+    for kind in {None if path is None else path.suffix: path for path in paths}.values():
+        check_output_video(kind, encoder)
+    return encoder
+
+
+def audio_source(given: str | None, jobs: list[Job], output: str, encoder: "EncoderOptions") -> "Path | None":
+    """The file whose audio is copied, once it is known that the output can hold it."""
+    if given is None:
+        return None
+    if len(jobs) > 1:
+        raise UsageError("--audio: belongs to one clip; decode the others by themselves")
+    path, target = Path(given), jobs[0].outputs[output]
+    from vae3d_cli.files import check_input, is_read_once
+    from vae3d_cli.video import PNG, check_audio, suffix_of
+
+    suffix = suffix_of(target, encoder)
+    if suffix == PNG:
+        raise UsageError("--audio: an image has no sound; name a video with -o")
+    check_input(path)
+    if is_read_once(path):
+        raise UsageError(f"--audio {path}: is a pipe and is read more than once; give a file")
+    if not check_audio(path, suffix):
+        raise VideoError(f"{path}: has no audio; leave --audio out")
+    return path
 
 
 def load(name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings) -> "Model":

@@ -1,25 +1,23 @@
 """The commands: each parses, calls one function of the codec, and presents what it gives."""
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vae3d_cli import __version__
 from vae3d_cli.cli import models, options, present
-from vae3d_cli.cli.build import check_videos, encode_options, load, read_options, strategy_options
+from vae3d_cli.cli.build import audio_source, encode_options, encoder_options, load, read_options, strategy_options
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Job, Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.runner import Failures, Settings, run_jobs
-from vae3d_cli.console import print_error, progress_bar
+from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
+from vae3d_cli.console import progress_bar
 
 # torch and PyAV are imported inside the commands, so that --help answers at once.
 if TYPE_CHECKING:
     from vae3d_cli.weights import Model
-
-GATE_MISSED = 3
 
 app = typer.Typer(
     name="vae3d",
@@ -134,6 +132,16 @@ def decode(
     chunk_frames: options.ChunkFrames = None,
     chunk_overlap_frames: options.ChunkOverlapFrames = None,
     frames: options.Frames = None,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pix_fmt: options.PixFmt = None,
+    lossless: options.Lossless = False,
+    container: options.ContainerName = None,
+    audio: Annotated[
+        str | None,
+        typer.Option("--audio", metavar="SOURCE", help="Copy the audio of this file, unchanged, from the same start."),
+    ] = None,
     threads: options.Threads = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -146,28 +154,21 @@ def decode(
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     target = Target("-o", output, lambda source: f"{source.stem}.decoded.mp4", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
-    from vae3d_cli.codec import DecodeOptions, decode_video
+    from vae3d_cli.codec import DecodeOptions
     from vae3d_cli.weights import check_device
 
     check_device(device)
-    check_videos(jobs, "output")
+    encoder = encoder_options(jobs, "output", codec, crf, preset, pix_fmt, container, lossless=lossless)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
-    codec_options = DecodeOptions(frames=parse_frames(frames), strategy=run_by, any_model=any_model)
+    codec_options = DecodeOptions(
+        frames=parse_frames(frames),
+        strategy=run_by,
+        any_model=any_model,
+        encoder=encoder,
+        audio=audio_source(audio, jobs, "output", encoder),
+    )
 
-    def prepare() -> "Callable[[str], Model]":
-        load_once = functools.cache(lambda name: load(name, device, dtype, threads, settings))
-        if model is not None:
-            load_once(model)
-        return load_once
-
-    def run(job: Job, load_once: "Callable[[str], Model]") -> None:
-        with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = decode_video(
-                job.source, job.outputs["output"], model, codec_options, load=load_once, progress=update
-            )
-        present.present_result(result, settings)
-
-    run_jobs(jobs, settings, prepare, run)
+    decode_jobs(jobs, settings, codec_options, model, lambda name: load(name, device, dtype, threads, settings))
 
 
 @app.command()
@@ -196,6 +197,12 @@ def roundtrip(
     size: options.Size = None,
     deinterlace: options.Deinterlace = False,
     allow_damaged: options.AllowDamaged = False,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pix_fmt: options.PixFmt = None,
+    lossless: options.Lossless = False,
+    container: options.ContainerName = None,
     threads: options.Threads = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -215,23 +222,9 @@ def roundtrip(
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
-    from vae3d_cli.codec import roundtrip_video
-
-    check_videos(jobs, "recon")
-    missed_inputs = []
-
-    def run(job: Job, loaded: "Model") -> None:
-        with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = roundtrip_video(job.source, loaded, codec_options, outputs=job.outputs, progress=update)
-        missed = result.missed_gates(gates)
-        present.present_roundtrip(result, missed, settings, per_frame=per_frame)
-        if missed:
-            missed_inputs.append(job.name)
-            print_error(f"{job.name}: below --fail-under: {', '.join(missed)}")
-
-    run_jobs(jobs, settings, lambda: load(model, device, dtype, threads, settings), run)
-    if missed_inputs:
-        raise typer.Exit(GATE_MISSED)
+    encoder = encoder_options(jobs, "recon", codec, crf, preset, pix_fmt, container, lossless=lossless)
+    load_model = functools.partial(load, model, device, dtype, threads, settings)
+    roundtrip_jobs(jobs, settings, codec_options, encoder, gates, load_model, per_frame=per_frame)
 
 
 @app.command()

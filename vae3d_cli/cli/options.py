@@ -39,8 +39,8 @@ VideoOutput = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="Video (mp4, m4v, mov, mkv, webm), or png for a single frame; a folder for several inputs; - is Matroska "
-        "on standard output. Default: clip.decoded.mp4 beside clip.safetensors.",
+        help="Video (mp4, m4v, mov, mkv, webm, nut, avi, y4m), or png for a single frame; a folder for several inputs; "
+        "- is standard output, in Matroska. Default: clip.decoded.mp4 beside clip.safetensors.",
     ),
 ]
 ReconOutput = Annotated[
@@ -65,6 +65,25 @@ FailUnder = Annotated[
     ),
 ]
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Video encoder, such as libx265, libsvtav1 or ffv1.  [default: libx264; libvpx-vp9 in webm]",
+    ),
+]
+Crf = Annotated[float | None, typer.Option(metavar="N", help="Quality of the encoder, lower is better. [default: 16]")]
+Preset = Annotated[str | None, typer.Option(metavar="NAME", help="Speed of the encoder, such as veryfast.")]
+PixFmt = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Pixel format.  [default: yuv420p; yuv444p for odd sizes]")
+]
+Lossless = Annotated[
+    bool, typer.Option("--lossless", help="Write the RGB of the model bit for bit (libx264rgb in mp4, ffv1 in mkv).")
+]
+ContainerName = Annotated[
+    str | None,
+    typer.Option("--container", metavar="NAME", help="For standard output: matroska (the default), nut, mp4 or y4m."),
+]
 ModelName = Annotated[
     str,
     typer.Option(

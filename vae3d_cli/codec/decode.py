@@ -1,5 +1,6 @@
 """A latents file into a video."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from vae3d_cli.codec.outputs import display_name, video_output
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
-from vae3d_cli.errors import LatentsError
+from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input_device, reads_ahead
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
-from vae3d_cli.video import Timing, is_deep
+from vae3d_cli.video import AudioCopy, EncoderOptions, Span, Timing, check_audio, check_size, is_deep, suffix_of
 from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
 
 
@@ -32,11 +33,17 @@ class LatentsSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """How latents are decoded. `any_model` decodes latents of another latent space, which gives noise or worse."""
+    """How latents are decoded, and how the video is written.
+
+    `any_model` decodes latents of another latent space, which gives noise or worse. `audio` is a file whose audio is
+    copied into the video.
+    """
 
     frames: FrameRange = field(default_factory=FrameRange)
     strategy: StrategyOptions = field(default_factory=StrategyOptions)
     any_model: bool = False
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    audio: Path | None = None
 
 
 def decode_video(
@@ -61,6 +68,7 @@ def decode_video(
     start = time.perf_counter()
     with device_errors(display_name(source)), LatentsReader(source) as latents:
         header = latents.header
+        check_video(output, options.encoder, header.width, header.height, name=latents.name)
         waiting = time.perf_counter()
         loaded = load(model or _model_of(latents))
         start += time.perf_counter() - waiting  # the model itself says how long it took, once
@@ -73,7 +81,10 @@ def decode_video(
         progress(0, len(selected))
         watch = Stopwatch()
         decoded = decode_clip(latents, header, loaded, selected, options.strategy, watch, progress)
-        with video_output(output, header, _timing(latents, selected), len(selected)) as writer:
+        with (
+            _audio_of(options.audio, latents, selected, suffix_of(output, options.encoder)) as audio,
+            video_output(output, header, _timing(latents, selected), len(selected), options.encoder, audio) as writer,
+        ):
             for frame in decoded.frames:
                 writer.write(frame.numpy())
         shape = latents.shape
@@ -87,8 +98,35 @@ def decode_video(
         num_frames=len(selected),
         latents_shape=shape,
         seconds={"load": loaded.load_seconds, "decode": watch.seconds, "total": total},
-        notes=notes,
+        notes=(*notes, *(f"{display_name(output)}: {note}" for note in writer.notes)),
     )
+
+
+def check_video(output: Path | None, encoder: EncoderOptions, width: int, height: int, *, name: str) -> None:
+    """See that a clip of this size can be written so, before it is worked on; `name` is the clip's.
+
+    Raises:
+        VideoError: It cannot.
+    """
+    try:
+        check_size(output, encoder, width, height)
+    except VideoError as error:
+        raise VideoError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _audio_of(path: Path | None, latents: LatentsReader, selected: range, suffix: str) -> Iterator[AudioCopy | None]:
+    """The audio of the file that was given for it, over the selected frames."""
+    if path is None:
+        yield None
+        return
+    if not check_audio(path, suffix):
+        raise VideoError(f"{path}: has no audio; leave --audio out")
+    num_frames = latents.header.num_frames
+    with AudioCopy(
+        path, Span.of(_timing(latents, range(num_frames)), num_frames, selected, latents.header.start_time)
+    ) as audio:
+        yield audio
 
 
 @dataclass(frozen=True)
@@ -189,7 +227,10 @@ def _decodable(stored: Tensor, header: LatentsHeader) -> Tensor:
 
 
 def _timing(latents: LatentsReader, selected: range) -> Timing:
-    header = latents.header
-    if latents.pts is None:
-        return Timing(header.rate)
-    return Timing(header.rate, header.time_base, latents.pts[selected.start : selected.stop])
+    header, pts = latents.header, latents.pts
+    last = header.last_duration if selected.stop == header.num_frames else None
+    if pts is None or header.time_base is None:
+        return Timing(header.rate, last_duration=last)
+    if selected.stop < header.num_frames:
+        last = int(pts[selected.stop] - pts[selected.stop - 1]) * header.time_base
+    return Timing(header.rate, header.time_base, pts[selected.start : selected.stop], last_duration=last)

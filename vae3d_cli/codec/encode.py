@@ -4,7 +4,7 @@ import secrets
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -139,6 +139,7 @@ def encode_clip(
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
     timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))
     header = _header(video, model, options, seed, read, timing, execution.strategy)
+    timing = replace(timing, last_duration=header.last_duration)
     return EncodedClip(header, timing, watch.seconds, video.notes)
 
 

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from vae3d_cli.errors import OutputError, VideoError
-from vae3d_cli.files import atomic_output, spool_folder
+from vae3d_cli.files import atomic_output, is_special, spool_folder
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
-from vae3d_cli.video import PNG, ColorTags, PngWriter, Timing, VideoWriter
+from vae3d_cli.video import PNG, AudioCopy, ColorTags, EncoderOptions, PngWriter, Timing, VideoWriter, suffix_of
 from vae3d_cli.video.pipes import PipeWriter
-
-STDOUT_SUFFIX = ".mkv"
 
 
 class FrameWriter(Protocol):
-    """Takes the frames of a clip."""
+    """Takes the frames of a clip; `notes` holds what could not be written as it is."""
+
+    notes: list[str]
 
     def write(self, rgb: NDArray[Any]) -> None:
         """Write the next frame: planar RGB `[3, H, W]`, uint8 or uint16."""
@@ -58,8 +58,17 @@ def latents_spool(output: Path | None, dtype: torch.dtype) -> Iterator[LatentsSp
 
 
 @contextlib.contextmanager
-def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_frames: int) -> Iterator[FrameWriter]:
+def video_output(
+    path: Path | None,
+    header: LatentsHeader,
+    timing: Timing,
+    num_frames: int,
+    encoder: EncoderOptions = EncoderOptions(),  # noqa: B008 - frozen
+    audio: AudioCopy | None = None,
+) -> Iterator[FrameWriter]:
     """A writer for `num_frames` frames of the clip that `header` describes: a video, or a still image.
+
+    A device or a FIFO is written as a pipe is.
 
     Raises:
         OutputError: The file cannot be written.
@@ -67,20 +76,23 @@ def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_f
     """
     name = "<stdout>" if path is None else str(path)
     with contextlib.ExitStack() as stack:
-        target = None
+        target: Path | PipeWriter | None = None
         if path is None:
             stack.enter_context(_errors_of(name))
+        elif is_special(path):
+            stack.enter_context(_errors_of(name))
+            target = PipeWriter(stack.enter_context(path.open("wb", buffering=0)).fileno())
         else:
             if path.suffix.lower() == PNG and num_frames != 1:
                 raise VideoError(f"{name}: an image holds one frame and the clip has {num_frames}; name a video")
-            target = stack.enter_context(atomic_output(path))
+            target = file = stack.enter_context(atomic_output(path))
             if path.suffix.lower() == PNG:
-                yield PngWriter(target)
+                yield PngWriter(file)
                 return
         try:
             with VideoWriter(
                 target,
-                STDOUT_SUFFIX if path is None else path.suffix,
+                suffix_of(path, encoder),
                 width=header.width,
                 height=header.height,
                 num_frames=num_frames,
@@ -88,6 +100,8 @@ def video_output(path: Path | None, header: LatentsHeader, timing: Timing, num_f
                 color=ColorTags(**header.color) if header.color else None,
                 sample_aspect_ratio=header.sample_aspect_ratio,
                 source_pix_fmt=header.pix_fmt,
+                encoder=encoder,
+                audio=audio,
             ) as writer:
                 yield writer
         except VideoError as error:

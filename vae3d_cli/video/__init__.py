@@ -1,23 +1,32 @@
 """PyAV on one side, planar RGB frames on the other; the only place that knows PyAV."""
 
+from vae3d_cli.video.audio import AudioCopy, Span, check_audio
 from vae3d_cli.video.color import BT709, ColorTags
 from vae3d_cli.video.deep import is_deep
+from vae3d_cli.video.encoding import PNG, EncoderOptions, suffix_of
 from vae3d_cli.video.filters import Frame, ReadOptions
 from vae3d_cli.video.reader import VideoInfo, VideoReader
 from vae3d_cli.video.timing import Timing
-from vae3d_cli.video.writer import PNG, PngWriter, VideoWriter, check_suffix
+from vae3d_cli.video.trial import check_output_video, check_size
+from vae3d_cli.video.writer import PngWriter, VideoWriter
 
 __all__ = [
     "BT709",
     "PNG",
+    "AudioCopy",
     "ColorTags",
+    "EncoderOptions",
     "Frame",
     "PngWriter",
     "ReadOptions",
+    "Span",
     "Timing",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
-    "check_suffix",
+    "check_audio",
+    "check_output_video",
+    "check_size",
     "is_deep",
+    "suffix_of",
 ]

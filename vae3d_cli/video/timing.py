@@ -1,5 +1,6 @@
 """When the frames of a clip are shown."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,12 +15,15 @@ _MAX_STAMP = 1 << 53
 class Timing:
     """A rate in frames per second and, where frames do not come at `n / rate`, their time stamps.
 
-    `pts` is I64 `[num_frames]` in units of `time_base` seconds, strictly increasing.
+    `pts` is I64 `[num_frames]` in units of `time_base` seconds, strictly increasing. `start_time` is when the first
+    frame is shown in the source, in seconds; `last_duration` is how many seconds the last frame lasts, if known.
     """
 
     rate: Fraction
     time_base: Fraction | None = None
     pts: NDArray[np.int64] | None = None
+    start_time: Fraction = Fraction(0)
+    last_duration: Fraction | None = None
 
     @classmethod
     def of(cls, rate: Fraction, time_base: Fraction, pts: NDArray[np.int64]) -> "Timing":
@@ -29,10 +33,16 @@ class Timing:
         """
         ticks, frames = (1 / (rate * time_base)).as_integer_ratio()
         start = int(pts[0])
+        start_time = start * time_base
         # |pts - n * ticks / frames| < 1, in Python's integers, which do not overflow.
         if all(abs((int(stamp) - start) * frames - n * ticks) < frames for n, stamp in enumerate(pts)):
-            return cls(rate)
-        return cls(rate, time_base, pts)
+            return cls(rate, start_time=start_time)
+        return cls(rate, time_base, pts, start_time)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether frames come at `n / rate`."""
+        return self.pts is None or self.time_base is None
 
     def stamps(self, num_frames: int) -> tuple[Fraction, NDArray[np.int64]]:
         """Time base and the time stamps from 0 on of the clip's frames, for an encoder."""
@@ -73,3 +83,39 @@ class Stamps:
     def notes(self) -> list[str]:
         """What is worth saying of the stamps so far."""
         return [f"{self._num_disordered} time stamps did not increase and were mended"] if self._num_disordered else []
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When each frame is written: time stamps and durations, I64 `[num_frames]` in units of `time_base`.
+
+    The time base is fine enough for the lead and the duration of the last frame, too.
+    """
+
+    time_base: Fraction
+    stamps: NDArray[np.int64]
+    durations: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, timing: Timing, num_frames: int, lead: Fraction, *, constant_rate: bool) -> "Schedule":
+        """The schedule of `num_frames` frames; `constant_rate` takes them at `n / rate`, for what can say no other."""
+        if constant_rate:
+            timing = Timing(timing.rate)
+            lead = Fraction(round(lead * timing.rate)) / timing.rate
+        base, stamps = timing.stamps(num_frames)
+        last = timing.last_duration or max(round(1 / timing.rate / base), 1) * base
+        time_base = _common(base, lead, last)
+        stamps = stamps * (base / time_base).numerator + round(lead / time_base)
+        durations = np.append(np.diff(stamps), max(round(last / time_base), 1))
+        return cls(time_base, stamps, durations)
+
+
+def _common(base: Fraction, *others: Fraction) -> Fraction:
+    """The coarsest time base that `base` and the others are multiples of; those are rounded if it is too fine."""
+    result = base
+    for other in others:
+        numerator = math.gcd(result.numerator * other.denominator, other.numerator * result.denominator)
+        finer = Fraction(numerator, result.denominator * other.denominator)
+        if finer.denominator < 10_000_000:
+            result = finer
+    return result

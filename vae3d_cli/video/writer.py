@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -10,55 +10,29 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vae3d_cli.errors import UsageError, VideoError
+from vae3d_cli.video.audio import AudioCopy
 from vae3d_cli.video.color import BT709, MATRIX_RGB, ColorTags, from_rgb
 from vae3d_cli.video.deep import deep_pix_fmt, from_rgb16, is_deep, to_8_bit, to_16_bit
+from vae3d_cli.video.encoding import CONTAINERS, EncoderOptions, choose_encoding
 from vae3d_cli.video.pipes import PipeWriter
-from vae3d_cli.video.timing import Timing
+from vae3d_cli.video.timing import Schedule, Timing
+from vae3d_cli.video.trial import settle
 
-PNG = ".png"
-
-
-@dataclass(frozen=True)
-class _Output:
-    """How a container is written: FFmpeg's name for it, the codec, and their options."""
-
-    container: str
-    codec: str = "libx264"
-    codec_options: dict[str, str] = field(default_factory=lambda: {"crf": "16", "preset": "medium"})
-    container_options: dict[str, str] = field(default_factory=dict)
-
-
-_FASTSTART = {"movflags": "+faststart"}
-_OUTPUTS = {
-    ".mp4": _Output("mp4", container_options=_FASTSTART),
-    ".m4v": _Output("mp4", container_options=_FASTSTART),
-    ".mov": _Output("mov", container_options=_FASTSTART),
-    ".mkv": _Output("matroska"),
-    ".webm": _Output("webm", "libvpx-vp9", {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "2"}),
-}
-
-
-def check_suffix(path: Path) -> None:
-    """See that a video can be written under this name.
-
-    Raises:
-        UsageError: Its suffix is none that we write.
-    """
-    if path.suffix.lower() not in (*_OUTPUTS, PNG):
-        raise UsageError(f"{path}: unknown kind of video; use one of {', '.join([*_OUTPUTS, PNG])}")
+_MAX_GAP = 1 << 31  # mp4 counts a frame's duration in 32 bits, and wraps around in silence
 
 
 class VideoWriter:
-    """Writes the `num_frames` frames of one clip to `path` (`None` for standard output).
+    """Writes the `num_frames` frames of one clip to `path`, a pipe, or standard output (`None`).
 
-    `suffix` names the kind of container; only Matroska goes to a pipe. H.264 is 4:2:0, or 4:4:4 where a side is odd;
-    where `source_pix_fmt` has more than 8 bits it has 10, in the same subsampling.
-    RGB sources, and clips that say nothing of their colours, are written as BT.709.
+    `suffix` names the kind of container, `encoder` what else was asked for; H.264 of a source whose `source_pix_fmt`
+    has more than 8 bits has 10, in the same subsampling. `audio` is copied beside the frames, if it is not `None`. RGB
+    sources, and clips that say nothing of their colours, are written as BT.709. `notes` holds what could not be written
+    as it is, once the writer is open.
 
     Raises:
         VideoError: The encoder or the container refuses the clip; the text names no file.
@@ -67,7 +41,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path | PipeWriter | None,
         suffix: str,
         *,
         width: int,
@@ -77,72 +51,119 @@ class VideoWriter:
         color: ColorTags | None,
         sample_aspect_ratio: Fraction = Fraction(1),
         source_pix_fmt: str | None = None,
+        encoder: EncoderOptions = EncoderOptions(),  # noqa: B008 - frozen
+        audio: AudioCopy | None = None,
     ) -> None:
         self._target = PipeWriter() if path is None else path
-        self._output = _OUTPUTS[suffix.lower()]
+        self._asked = choose_encoding(suffix.lower(), encoder)
+        self._container_of = CONTAINERS[suffix.lower()]
         self._size = (width, height)
         odd = any(side % 2 for side in self._size)
-        self._pix_fmt = "yuv444p" if odd and self._output.codec == "libx264" else "yuv420p"
-        if self._output.codec == "libx264" and source_pix_fmt is not None and is_deep(source_pix_fmt):
-            self._pix_fmt = deep_pix_fmt(source_pix_fmt, odd=odd)
-        self._rate = timing.rate
-        self._time_base, self._stamps = timing.stamps(num_frames)
-        self._color = BT709 if color is None or color.matrix == MATRIX_RGB else color
+        if self._asked.codec == "libx264" and encoder.pix_fmt is None and is_deep(source_pix_fmt):
+            self._asked = replace(self._asked, pix_fmt=deep_pix_fmt(source_pix_fmt or "", odd=odd))
+        self._num_frames = num_frames
+        self._timing = timing
+        self._color = BT709 if color is None else color
         self._aspect = sample_aspect_ratio
+        self._audio = audio
         self._reformatter = VideoReformatter()
         self._num_written = 0
+        self.notes: list[str] = []
 
     def __enter__(self) -> "VideoWriter":
         """Open the output."""
-        output = self._output
         with self._errors():
-            target = self._target if isinstance(self._target, PipeWriter) else str(self._target)
-            self._container = av.open(target, "w", format=output.container, container_options=output.container_options)
-            stream = self._container.add_stream(output.codec, rate=self._rate, options=output.codec_options)
-            assert isinstance(stream, VideoStream)
-            self._stream, context = stream, stream.codec_context
-            context.width, context.height = self._size
-            context.pix_fmt = self._pix_fmt
-            context.time_base = self._time_base
-            context.sample_aspect_ratio = self._aspect
-            self._color.put_on(context)
+            self._encoding, self._color, self.notes = settle(self._asked, self._color, *self._size)
+            self._schedule = self._plan()
+            self._open()
         return self
+
+    def _plan(self) -> Schedule:
+        """When each frame is written."""
+        constant_rate = self._container_of.constant_rate
+        if constant_rate and not self._timing.is_constant:
+            self.notes.append(f"{self._container_of.name} holds no time stamps: frames are written at a constant rate")
+        lead = Fraction(0) if self._audio is None else self._audio.lead
+        schedule = Schedule.of(self._timing, self._num_frames, lead, constant_rate=constant_rate)
+        if schedule.durations.max() >= _MAX_GAP:
+            raise VideoError("a frame lasts longer than a video can say; give --frames on either side of it")
+        return schedule
+
+    def _open(self) -> None:
+        """Open the container, the encoder and the audio streams."""
+        seekable = not isinstance(self._target, PipeWriter)
+        target = str(self._target) if isinstance(self._target, Path) else self._target
+        options = dict(self._container_of.options(seekable=seekable))
+        if self._container_of.is_iso_media:  # else times of edit lists are rounded to milliseconds
+            options["movie_timescale"] = str(max(self._schedule.time_base.denominator, 1000))
+        self._container = av.open(target, "w", format=self._container_of.name, container_options=options)
+        try:
+            self._stream = self._encoding.add_to(self._container, self._timing.rate, *self._size)
+            context = self._stream.codec_context
+            context.time_base = self._schedule.time_base
+            context.sample_aspect_ratio = self._aspect
+            context.flags |= Flags.frame_duration
+            if self._encoding.codec == "libx265" and self._num_frames < 3:
+                # With a frame or two its time stamps are those of frames that it never saw.
+                context.options = {**context.options, "bf": "0"}
+            self._color.put_on(context)
+            if self._audio is not None:
+                self._audio.add_to(self._container)
+        except BaseException:
+            self._abandon()
+            raise
 
     def write(self, rgb: NDArray[Any]) -> None:
         """Write the next frame: planar RGB `[3, H, W]`, uint8 or uint16."""
         with self._errors():
+            schedule, number = self._schedule, self._num_written
             frame = self._frame(rgb)
-            frame.pts = int(self._stamps[self._num_written])
-            frame.time_base = self._time_base
+            frame.pts, frame.duration = int(schedule.stamps[number]), int(schedule.durations[number])
+            frame.time_base = schedule.time_base
             self._container.mux(self._stream.encode(frame))
+            self._mux_audio(int(schedule.stamps[number]) * schedule.time_base)
             self._num_written += 1
 
     def _frame(self, rgb: NDArray[Any]) -> av.VideoFrame:
         """The frame in the encoder's format."""
-        if is_deep(self._pix_fmt):
-            return from_rgb16(rgb if rgb.dtype == np.uint16 else to_16_bit(rgb), self._pix_fmt, self._color)
-        rgb8 = to_8_bit(rgb) if rgb.dtype == np.uint16 else rgb
-        return from_rgb(rgb8, self._pix_fmt, self._color, self._reformatter)
+        pix_fmt = self._encoding.pix_fmt
+        if is_deep(pix_fmt) and not self._encoding.is_rgb:
+            return from_rgb16(rgb if rgb.dtype == np.uint16 else to_16_bit(rgb), pix_fmt, self._color)
+        return from_rgb(to_8_bit(rgb) if rgb.dtype == np.uint16 else rgb, pix_fmt, self._color, self._reformatter)
+
+    def _mux_audio(self, time: Fraction | None) -> None:
+        """Write the audio up to a time, or all that is left."""
+        if self._audio is not None:
+            for packet in self._audio.packets(time):
+                self._container.mux(packet)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what the encoder still holds, and close; after an error only close."""
-        if error is None:
+        if error is not None:
+            self._abandon()
+            return
+        try:
             with self._errors():
                 self._container.mux(self._stream.encode(None))
+                self._mux_audio(None)
                 self._container.close()
-        else:
-            # A container that is not closed keeps its file open, and the disk space with it.
-            with contextlib.suppress(Exception):
-                self._container.close()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Close: a container that is not closed keeps its file open, and the disk space with it."""
+        with contextlib.suppress(Exception):
+            self._container.close()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """Say what PyAV's errors mean; those of the disk go on as they are."""
         try:
             yield
-        except OSError:
+        except (OSError, VideoError, UsageError):
             raise
         except (av.FFmpegError, ValueError, LookupError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -154,6 +175,7 @@ class PngWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.notes: list[str] = []
 
     def write(self, rgb: NDArray[Any]) -> None:
         """Write the frame: planar RGB `[3, H, W]`, uint8 or uint16, in as many bits."""
