@@ -45,6 +45,25 @@ def test_yuv_through_rgb_and_back_is_exact(
         assert np.array_equal(before, after)
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p10le", "yuv444p10le"])
+@pytest.mark.parametrize(("matrix", "full"), [(1, False), (9, False), (6, True)])
+def test_a_lossless_file_goes_through_the_reader_and_back_bit_for_bit(
+    tmp_path: Path, pix_fmt: str, matrix: int, full: bool
+) -> None:
+    tags = ColorTags(matrix, 2 if full else 1, 1, 1)
+    colorspace = {1: "bt709", 6: "smpte170m", 9: "bt2020nc"}[matrix]
+    made = [from_rgb16(deep_frame(), pix_fmt, tags) for _ in range(3)]
+    options = {"qp": "0", "colorspace": colorspace, "color_range": "pc" if full else "tv"}
+    path = write_clip(tmp_path / "a.mp4", 3, 64, 48, pix_fmt=pix_fmt, frames=made, options=options)
+    with av.open(str(path)) as container:
+        stored = [planes_of(frame) for frame in container.decode(video=0)]
+    with VideoReader(path) as video:
+        assert (video.info.color.matrix, video.info.color.range) == (matrix, tags.range)
+        back = [planes_of(from_rgb16(frame.rgb, pix_fmt, video.info.color)) for frame in video]
+    for before, after in zip(stored, back, strict=True):
+        assert all(np.array_equal(*planes) for planes in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize("matrix", LUMA)
 @pytest.mark.parametrize("full", [False, True])
 def test_rgb_is_what_the_standard_says(matrix: int, full: bool) -> None:

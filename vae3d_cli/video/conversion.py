@@ -14,7 +14,6 @@ from vae3d_cli.video.orientation import Orientation
 
 _RESIZE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
 _HDR = {16: "PQ", 18: "HLG"}
-# Bayer formats and the like aside, what a format may have beyond 8 bits and we do not read.
 _MATRIX_NAMES = {2: "BT.601", 9: "BT.2020"}
 
 
