@@ -19,6 +19,7 @@ from vae3d_cli.video import (
     check_size,
     suffix_of,
 )
+from vae3d_cli.video.deep import to_8_bit
 from vae3d_cli.video.pipes import PipeReader, PipeWriter
 
 HD, HD_FULL, UHD = ColorTags(1, 1, 1, 1), ColorTags(1, 2, 1, 1), ColorTags(9, 1, 9, 14)
@@ -48,8 +49,9 @@ def write(
 
 
 def rgb_of(path: Path) -> list[np.ndarray]:
+    """Frames of 8 bits, of whatever depth the file is."""
     with VideoReader(path) as video:
-        return [frame.rgb for frame in video]
+        return [to_8_bit(frame.rgb) if frame.rgb.dtype == np.uint16 else frame.rgb for frame in video]
 
 
 def packet_times(path: Path) -> list[tuple[Fraction, Fraction]]:
