@@ -108,6 +108,18 @@ def test_priming_and_late_frames_keep_their_distance_in_mp4(
     assert_same(sound_of(tmp_path / "out.mp4"), sound_of(source), Fraction(1, 48000))
 
 
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", Fraction(1, 48000)), (".mkv", Fraction(1, 500))])
+def test_a_transport_stream_that_starts_late_stays_in_sync(
+    tmp_path: Path, tiny: Model, suffix: str, tolerance: Fraction
+) -> None:
+    source = write_sounding(tmp_path / "a.ts")  # its times begin above a second
+    assert through(source, tmp_path / f"out{suffix}", tiny) == ()
+    expected, found = sound_of(source), sound_of(tmp_path / f"out{suffix}")
+    for (time, data), (expected_time, expected_data) in zip(found, expected, strict=True):
+        assert abs(time - expected_time) <= tolerance
+        assert expected_data.endswith(data)  # without the header that only a transport stream has
+
+
 def test_the_sound_of_a_playlist_is_refused(tmp_path: Path) -> None:
     playlist = tmp_path / "a.m3u8"
     write_sounding(tmp_path / "a.ts")
