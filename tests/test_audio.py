@@ -11,7 +11,7 @@ import pytest
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from tests.clips import moving_frames
+from tests.clips import NTSC, moving_frames
 from tests.commands import assert_failed, run
 from vae3d_cli.codec import DecodeOptions, EncodeOptions, decode_video, encode_video, roundtrip_video
 from vae3d_cli.errors import VideoError
@@ -31,18 +31,18 @@ def write_sounding(
     video_delay: int = 0,
     tracks: int = 1,
     sample_rate: int = 48000,
-    video_codec: str = "libx264",
+    rate: Fraction = RATE,
 ) -> Path:
     """A clip with a second of noise on each track; its frames come `video_delay` frames late."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as output:
-        video = output.add_stream(video_codec, rate=RATE)
+        video = output.add_stream("libx264", rate=rate)
         assert isinstance(video, VideoStream)
         video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
         sounds = [output.add_stream(codec, rate=sample_rate, layout="mono") for _ in range(tracks)]
         for n, rgb in enumerate(moving_frames(num_frames, 32, 32)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
-            frame.pts, frame.time_base = n + video_delay, 1 / RATE
+            frame.pts, frame.time_base = n + video_delay, 1 / rate
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         for sound in sounds:
@@ -99,10 +99,33 @@ def test_sound_is_the_same_packets_in_sync(tmp_path: Path, tiny: Model, suffix: 
 
 
 @pytest.mark.parametrize("delay", [0, 7])
-def test_priming_and_late_frames_keep_their_distance_in_mp4(tmp_path: Path, tiny: Model, delay: int) -> None:
-    source = write_sounding(tmp_path / "a.mp4", video_delay=delay)
+@pytest.mark.parametrize("rate", [RATE, NTSC])
+def test_priming_and_late_frames_keep_their_distance_in_mp4(
+    tmp_path: Path, tiny: Model, delay: int, rate: Fraction
+) -> None:
+    source = write_sounding(tmp_path / "a.mp4", video_delay=delay, rate=rate)
     assert through(source, tmp_path / "out.mp4", tiny) == ()
     assert_same(sound_of(tmp_path / "out.mp4"), sound_of(source), Fraction(1, 48000))
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", Fraction(1, 48000)), (".mkv", Fraction(1, 500))])
+def test_a_transport_stream_that_starts_late_stays_in_sync(
+    tmp_path: Path, tiny: Model, suffix: str, tolerance: Fraction
+) -> None:
+    source = write_sounding(tmp_path / "a.ts")  # its times begin above a second
+    assert through(source, tmp_path / f"out{suffix}", tiny) == ()
+    expected, found = sound_of(source), sound_of(tmp_path / f"out{suffix}")
+    for (time, data), (expected_time, expected_data) in zip(found, expected, strict=True):
+        assert abs(time - expected_time) <= tolerance
+        assert expected_data.endswith(data)  # without the header that only a transport stream has
+
+
+def test_the_sound_of_a_playlist_is_refused(tmp_path: Path) -> None:
+    playlist = tmp_path / "a.m3u8"
+    write_sounding(tmp_path / "a.ts")
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path / 'a.ts'}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(VideoError, match="this is a playlist"):
+        check_audio(playlist, ".mp4")
 
 
 def test_every_track_is_copied(tmp_path: Path, tiny: Model) -> None:

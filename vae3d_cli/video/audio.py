@@ -20,6 +20,8 @@ from vae3d_cli.video.timing import Timing
 
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
 _TRIAL_PACKETS = 4
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+_PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,12 @@ def check_audio(path: Path, suffix: str, *, copy_of: str | None = None) -> bool:
 
 def _open(path: Path) -> "av.container.InputContainer":
     options = {"protocol_whitelist": "file", "pattern_type": "none"}
-    return av.open(os.path.abspath(path), "r", options=options, metadata_errors="surrogateescape")  # noqa: PTH100
+    absolute = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
+    source = av.open(absolute, "r", options=options, metadata_errors="surrogateescape")
+    if source.format.name.split(",")[0] in _PLAYLISTS:
+        source.close()
+        raise VideoError(f"{path}: this is a playlist; give the file with the audio itself")
+    return source
 
 
 def _audio_of(source: "av.container.InputContainer", name: str) -> list[AudioStream]:
@@ -196,7 +203,7 @@ def _video_times(path: Path) -> tuple[Fraction, Fraction] | None:
     """When the first and the last frame of a file's video are shown; `None` if it has no video."""
     first = last = None
     with _open(path) as source:
-        videos = [stream for stream in source.streams.video if not int(stream.disposition) & 0x400]
+        videos = [stream for stream in source.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
         for packet in source.demux(videos[0]) if videos else ():
             if packet.pts is not None and packet.size and not packet.is_discard:
                 time = _begin(packet)

@@ -95,7 +95,8 @@ class VideoWriter:
         target = str(self._target) if isinstance(self._target, Path) else self._target
         options = dict(self._container_of.options(seekable=seekable))
         if self._container_of.is_iso_media:  # else times of edit lists are rounded to milliseconds
-            options["movie_timescale"] = str(max(self._schedule.time_base.denominator, 1000))
+            ticks = self._schedule.time_base.denominator
+            options["movie_timescale"] = str(ticks * -(-1000 // ticks))
         self._container = av.open(target, "w", format=self._container_of.name, container_options=options)
         try:
             self._stream = self._encoding.add_to(self._container, self._timing.rate, *self._size)
