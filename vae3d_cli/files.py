@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -86,10 +87,10 @@ def atomic_output(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _replacement(target: Path) -> Iterator[Path]:
     """A temporary file in the folder of `target` that replaces it if all goes well."""
-    handle, name = tempfile.mkstemp(prefix=".vae3d-", suffix=f".part{target.suffix}", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # Named before it is made: a signal may come at any time, and then it must be known what to take away.
+    temporary = target.with_name(f".vae3d-{secrets.token_hex(8)}.part{target.suffix}")
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         temporary.chmod(_mode_of(target))
         yield temporary
         _sync(temporary)

@@ -37,10 +37,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             _open_standard_streams()
             with _signals():
                 command(*args, **kwargs)
+            return
         except (KeyboardInterrupt, Interrupted):
-            _die_by(_Signalled.last)
+            number = _Signalled.last
         except BrokenPipeError:
-            _die_by(signal.SIGPIPE)
+            number = signal.SIGPIPE
         except Vae3dError as error:
             report(error)
             raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
@@ -49,6 +50,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:  # a bug: still one line, unless a developer asks
             report(error)
             raise typer.Exit(FAILED) from None
+        # Not before the exception is gone, and with it what it kept from being cleaned.
+        _die_by(number)
 
     return run
 

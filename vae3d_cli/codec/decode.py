@@ -12,6 +12,7 @@ from torch import Tensor
 from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress, ignore_progress
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import display_name, video_output
+from vae3d_cli.codec.overlap import beside_writing
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
@@ -84,9 +85,10 @@ def decode_video(
         with (
             _audio_of(options.audio, latents, selected, suffix_of(output, options.encoder)) as audio,
             video_output(output, header, _timing(latents, selected), len(selected), options.encoder, audio) as writer,
+            beside_writing(writer, output) as behind,
         ):
             for frame in decoded.frames:
-                writer.write(frame.numpy())
+                behind.write(frame.numpy())
         shape = latents.shape
     total = loaded.load_seconds + time.perf_counter() - start
     return DecodeResult(

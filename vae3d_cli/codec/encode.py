@@ -18,6 +18,7 @@ from torch import Tensor
 from vae3d_cli import __version__
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
+from vae3d_cli.codec.overlap import beside_reading
 from vae3d_cli.codec.pixels import pixel_chunks
 from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.codec.timer import Stopwatch
@@ -125,16 +126,17 @@ def encode_clip(
     watch = Stopwatch()
     progress(0, video.info.estimated_num_frames)
     ahead = reads_ahead(options.strategy, model.network)
-    frames = _read_frames(video, options.frames, read, ignore_progress if ahead else progress)
-    chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
-    execution = encode_chunks(
-        model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
-    )
-    try:
-        for latents in watch.over(_latents_of(execution.chunks, model.config, options, seed)):
-            spool.append(latents)
-    except LatentsError as error:
-        raise LatentsError(f"{video.name}: {error}") from error
+    reading = _read_frames(video, options.frames, read, ignore_progress if ahead else progress)
+    with beside_reading(reading, video.path) as frames:
+        chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
+        execution = encode_chunks(
+            model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
+        )
+        try:
+            for latents in watch.over(_latents_of(execution.chunks, model.config, options, seed)):
+                spool.append(latents)
+        except LatentsError as error:
+            raise LatentsError(f"{video.name}: {error}") from error
     if not stamps:
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
     timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))

@@ -13,6 +13,7 @@ from vae3d_cli.codec.decode import check_video, decode_clip
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
+from vae3d_cli.codec.overlap import beside_reading, beside_writing
 from vae3d_cli.codec.pixels import to_8_bit
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
@@ -59,10 +60,11 @@ def roundtrip_video(
             spool.write(out, clip.header, clip.timing.pts)
         writer, notes = None, list(clip.notes)
         if "recon" in outputs:
-            writer, recon_notes = _open_recon(outputs["recon"], clip, encoder, path, copy_of, stack)
+            recon, recon_notes = _open_recon(outputs["recon"], clip, encoder, path, copy_of, stack)
             notes += recon_notes
+            writer = stack.enter_context(beside_writing(recon, outputs["recon"]))
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
-        originals = islice(video, first, first + num_frames)
+        originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
         decoded = decode_clip(
             spool,
             clip.header,

@@ -61,7 +61,7 @@ class VideoReader:
         self.name = copy_of or (STDIN_NAME if path is None else str(path))
         # Metadata is UTF-8; a file name need not be.
         self.base_name = None if named is None else os.fsencode(named.name).decode(errors="replace")
-        self._path = path
+        self.path = path
         self._options = options
         self._stack = contextlib.ExitStack()
         self._interlaced = False
@@ -72,7 +72,7 @@ class VideoReader:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(ffmpeg_log())
             with self._errors():
-                self._container, num_bytes = open_container(self._path, self.name, stack)
+                self._container, num_bytes = open_container(self.path, self.name, stack)
                 self._stream = stream = choose_stream(self._container, self.name)
                 self._decoding = Decoding(
                     self._container, stream, log, num_bytes, allow_damaged=self._options.allow_damaged

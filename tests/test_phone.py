@@ -1,0 +1,43 @@
+"""Files as phones and FFmpeg make them come back with their frames, times and size, read by PyAV alone."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.clips import NTSC, read_back, write_clip
+from tests.commands import run
+from tests.test_reading import ONE, write_timed
+
+TICK = Fraction(1, 90000)
+# A phone's rate wanders; one frame lasts a tick, and one long.
+WANDERING = [12345, 15350, 18333, 18334, 21400, 111400, 114390, 117400, 120380]
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+B_FRAMES = {"bf": "3", "g": "12"}
+QUARTER_TURN = (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30)
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "with B-frames": lambda path: write_clip(path, 14, options=B_FRAMES),
+    "of variable rate": lambda path: write_clip(path, 9, stamps=(TICK, WANDERING), options={"bf": "0"}),
+    "of variable rate with B-frames": lambda path: write_clip(path, 9, stamps=(TICK, WANDERING), options=B_FRAMES),
+    "in fragments": lambda path: write_clip(path, 14, container_options=FRAGMENTED, options=B_FRAMES),
+    "at 24000/1001": lambda path: write_clip(path, 9, rate=Fraction(24000, 1001)),
+    "that starts late": lambda path: write_clip(path, 9, stamps=(1 / NTSC, list(range(7, 16)))),
+    "held upright": lambda path: write_timed(path, TICK, WANDERING, [3000] * 9, QUARTER_TURN),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".nut"])
+def test_a_clip_comes_back_with_its_frames_times_and_size(tmp_path: Path, kind: str, suffix: str) -> None:
+    clip = KINDS[kind](tmp_path / "clip.mp4")
+    assert run("encode", clip, "-q").exit_code == 0
+    output = tmp_path / f"out{suffix}"
+    assert run("decode", clip.with_suffix(".safetensors"), "-o", output, "-q").exit_code == 0
+    frames, times = read_back(output)
+    expected, expected_times = read_back(clip)
+    height, width, _ = expected[0].shape
+    shape = (width, height, 3) if kind == "held upright" else (height, width, 3)
+    assert [frame.shape for frame in frames] == [shape] * len(expected)
+    assert [time - times[0] for time in times] == [time - expected_times[0] for time in expected_times]

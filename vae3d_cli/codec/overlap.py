@@ -1,0 +1,157 @@
+"""Reading and writing beside the model: a thread that reads ahead, and one that writes behind.
+
+Only for files: what reads or writes a pipe may wait for another program without end, and must be interruptible.
+"""
+
+import contextlib
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae3d_cli.codec.outputs import FrameWriter
+from vae3d_cli.files import is_read_once, is_special
+
+T = TypeVar("T")
+
+# Frames that may wait on either side: more would only take memory.
+DEPTH = 8
+# How often a thread that waits looks whether it is still wanted.
+_PATIENCE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class _End:
+    """The last thing that comes through: what went wrong, if anything did."""
+
+    error: BaseException | None = None
+
+
+class _Channel(Generic[T]):
+    """A bounded queue between two threads, of which either may give up."""
+
+    def __init__(self) -> None:
+        self._queue: Queue[T | _End] = Queue(DEPTH)
+        self.given_up = Event()
+
+    def put(self, item: T | _End) -> bool:
+        """Put an item, as soon as there is room; whether it is still wanted."""
+        while not self.given_up.is_set():
+            try:
+                self._queue.put(item, timeout=_PATIENCE_SECONDS)
+            except Full:
+                continue
+            return True
+        return False
+
+    def get(self) -> T | _End:
+        """The next item, as soon as there is one; the end if the other side has given up."""
+        while not self.given_up.is_set():
+            try:
+                return self._queue.get(timeout=_PATIENCE_SECONDS)
+            except Empty:
+                continue
+        return _End()
+
+
+@contextlib.contextmanager
+def beside_reading(items: Iterable[T], source: Path | None) -> Iterator[Iterator[T]]:
+    """The same items, read ahead where `source` is a file; at the end of the context nothing reads it any more."""
+    if is_read_once(source):
+        yield iter(items)
+    else:
+        with contextlib.closing(read_ahead(items)) as ahead:
+            yield ahead
+
+
+@contextlib.contextmanager
+def beside_writing(writer: FrameWriter, output: Path | None) -> Iterator[FrameWriter]:
+    """A writer in a thread of its own where `output` is a file."""
+    if output is None or is_special(output):
+        yield writer
+    else:
+        with WriteBehind(writer) as behind:
+            yield behind
+
+
+def read_ahead(items: Iterable[T]) -> Generator[T, None, None]:
+    """The same items in the same order, made by a thread that is up to `DEPTH` of them ahead.
+
+    An error comes where its item would have come. When the iterator is closed, the thread has ended.
+    """
+    channel: _Channel[T] = _Channel()
+
+    def work() -> None:
+        error = None
+        try:
+            for item in items:
+                if not channel.put(item):
+                    return
+        except BaseException as raised:
+            error = raised
+        channel.put(_End(error))
+
+    thread = Thread(target=work, name="vae3d-read", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := channel.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        channel.given_up.set()
+        thread.join()
+
+
+class WriteBehind:
+    """Gives frames to a writer in a thread that is up to `DEPTH` of them behind; at the end of the context none is.
+
+    An error of the writer is raised by the next frame, or at the end. After an error of others the rest is dropped.
+    """
+
+    def __init__(self, writer: FrameWriter) -> None:
+        self._writer = writer
+        self.notes = writer.notes
+        self._channel: _Channel[NDArray[Any]] = _Channel()
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._work, name="vae3d-write", daemon=True)
+
+    def __enter__(self) -> "WriteBehind":
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def write(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+        """Take the next frame: planar RGB `[3, H, W]`, which must not be changed any more."""
+        if not self._channel.put(rgb):
+            self._raise()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the thread to end."""
+        if error is None:
+            self._channel.put(_End())
+        else:
+            self._channel.given_up.set()
+        self._thread.join()
+        if error is None:
+            self._raise()
+
+    def _work(self) -> None:
+        try:
+            while not isinstance(rgb := self._channel.get(), _End):
+                self._writer.write(rgb)
+        except BaseException as raised:
+            self._error = raised
+            self._channel.given_up.set()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
