@@ -81,7 +81,7 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.ui
     source = _without_siting(frame)
     tags.put_on(source)
     converted = reformatter.reformat(source, format="gbrp", interpolation=_TO_RGB, threads=1)
-    green, blue, red = (_plane(converted, index) for index in range(3))
+    green, blue, red = (_plane(converted, index)[: frame.height, : frame.width] for index in range(3))
     rgb = np.stack((red, green, blue))
     is_grey = frame.format.name.startswith(("gray", "ya"))
     return _FULL_OF_LIMITED[rgb] if is_grey and tags.range == LIMITED else rgb
@@ -89,20 +89,51 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.ui
 
 def from_rgb(rgb: NDArray[np.uint8], pix_fmt: str, tags: ColorTags, reformatter: VideoReformatter) -> av.VideoFrame:
     """A frame in `pix_fmt` of planar RGB `[3, H, W]`, converted with the matrix and the range of `tags`."""
+    height, width = rgb.shape[1:]
+    down, right = _missing(av.VideoFormat(pix_fmt), width, height)
+    if down or right:
+        rgb = np.pad(rgb, ((0, 0), (0, down), (0, right)), mode="edge")
     frame = av.VideoFrame.from_dlpack([rgb[1], rgb[2], rgb[0]], format="gbrp")
     tags.convertible().put_on(frame)
-    return reformatter.reformat(frame, format=pix_fmt, interpolation=_FROM_RGB, threads=1)
+    converted = reformatter.reformat(frame, format=pix_fmt, interpolation=_FROM_RGB, threads=1)
+    if not (down or right):
+        return converted
+    cropped = av.VideoFrame(width, height, pix_fmt)
+    tags.convertible().put_on(cropped)
+    _copy_planes(converted, cropped)
+    return cropped
 
 
 def _without_siting(frame: av.VideoFrame) -> av.VideoFrame:
     """The same picture in a frame that says nothing of its chroma's position; PyAV cannot unset it."""
     if frame.format.chroma_width(64) == 64 and frame.format.chroma_height(64) == 64:
         return frame  # not subsampled: there is no siting
-    copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
-    for target, source in zip(copy.planes, frame.planes, strict=True):
-        rows = min(target.line_size, source.line_size)
-        _rows(target)[:, :rows] = _rows(source)[:, :rows]
+    width, height = frame.width, frame.height
+    down, right = _missing(frame.format, width, height)
+    copy = av.VideoFrame(width + right, height + down, frame.format.name)
+    _copy_planes(frame, copy)
+    luma = _plane(copy, 0)
+    luma[:height, width:] = luma[:height, width - 1 : width]
+    luma[height:] = luma[height - 1 : height]
     return copy
+
+
+def _missing(pix_fmt: av.VideoFormat, width: int, height: int) -> tuple[int, int]:
+    """Rows and columns to add for whole chroma samples: the scaler would shift those of an odd size.
+
+    Formats that are not planar come in even sizes only.
+    """
+    if pix_fmt.chroma_width(64) == 64 and pix_fmt.chroma_height(64) == 64:
+        return 0, 0
+    return -height % (64 // pix_fmt.chroma_height(64)), -width % (64 // pix_fmt.chroma_width(64))
+
+
+def _copy_planes(source: av.VideoFrame, target: av.VideoFrame) -> None:
+    """What two frames of one format have in common."""
+    for to_plane, from_plane in zip(target.planes, source.planes, strict=True):
+        to_rows, from_rows = _rows(to_plane), _rows(from_plane)
+        lines, size = np.minimum(to_rows.shape, from_rows.shape)
+        to_rows[:lines, :size] = from_rows[:lines, :size]
 
 
 def _rows(plane: VideoPlane) -> NDArray[np.uint8]:
