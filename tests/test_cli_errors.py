@@ -67,6 +67,14 @@ def test_a_bad_latents_file_is_one_line_and_leaves_nothing(tmp_path: Path, kind:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("command", ["encode", "roundtrip"])
+def test_latents_given_for_a_video_are_told_what_to_do(clip: Path, tmp_path: Path, command: str) -> None:
+    assert run("encode", clip, "-q").exit_code == 0
+    latents = clip.with_suffix(".safetensors").rename(tmp_path / "a.safetensors")
+    output = ["-o", tmp_path / "b.safetensors"] if command == "encode" else []
+    assert_failed(run(command, latents, *output), 1, "a safetensors file and no video; vae3d decode")
+
+
 def test_an_existing_output_is_refused_before_any_work(clip: Path) -> None:
     output = clip.with_suffix(".safetensors")
     output.write_bytes(b"precious")

@@ -1,5 +1,6 @@
 """A video into a latents file."""
 
+import contextlib
 import secrets
 import time
 from array import array
@@ -26,7 +27,7 @@ from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
 from vae3d_cli.geometry import FrameRange
-from vae3d_cli.latents import LatentsHeader, LatentsSpool
+from vae3d_cli.latents import LatentsHeader, LatentsSpool, is_safetensors
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import Frame, ReadOptions, Timing, VideoReader
 from vae3d_cli.weights import Model
@@ -90,6 +91,7 @@ def encode_video(
         device_errors(display_name(source)),
         latents_spool(output, options.latents_dtype or model.dtype) as spool,
     ):
+        refuse_latents(source)
         with VideoReader(source, options.reading) as video:
             clip = encode_clip(video, spool, model, options, progress)
         with binary_output(output) as out:
@@ -106,6 +108,17 @@ def encode_video(
         seconds={"load": model.load_seconds, "encode": clip.seconds, "total": total},
         notes=clip.notes,
     )
+
+
+def refuse_latents(source: Path | None) -> None:
+    """See that a file is not one of latents, of which FFmpeg would only say that it is no video.
+
+    Raises:
+        VideoError: It is.
+    """
+    with contextlib.suppress(OSError):  # the reader says what the system has against the file
+        if source is not None and source.is_file() and is_safetensors(source):
+            raise VideoError(f"{source}: a safetensors file and no video; vae3d decode makes a video of latents")
 
 
 def encode_clip(

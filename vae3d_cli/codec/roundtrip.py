@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 
 from vae3d_cli.codec.decode import check_video, decode_clip
-from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress
+from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress, refuse_latents
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.overlap import beside_reading, beside_writing
@@ -49,6 +49,7 @@ def roundtrip_video(
         stack.enter_context(device_errors(display_name(source)))
         path, copy_of = _rereadable(source, stack)
         spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
+        refuse_latents(path)
         with VideoReader(path, options.reading, copy_of=copy_of) as video:
             if "recon" in outputs:
                 check_video(outputs["recon"], encoder, video.info.width, video.info.height, name=video.name)
