@@ -1,7 +1,8 @@
-"""Outputs when things go wrong: the cases of VIDEO_IO.md's table that concern writing, by their number."""
+"""Outputs when things go wrong. The numbers are those of a list of cases that the project was tested against."""
 
 import json
 import os
+import pty
 import resource
 import signal
 import subprocess
@@ -45,6 +46,18 @@ def wait_for_temporary(folder: Path, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "roundtrip"])
+def test_case_40_a_terminal_gets_no_bytes(latents: Path, command: str) -> None:
+    source = latents if command == "decode" else latents.with_name("clip.mp4")
+    terminal, stdout = pty.openpty()
+    arguments = [sys.executable, "-m", "vae3d_cli", command, str(source), "-o", "-"]
+    result = subprocess.run(arguments, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(stdout)
+    os.close(terminal)
+    assert result.returncode == 2
+    assert b"standard output is a terminal" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip"])
