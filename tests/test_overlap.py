@@ -108,3 +108,19 @@ def test_an_error_of_others_drops_what_waits() -> None:
     with pytest.raises(ValueError, match="other"):
         write_all(Writer(), error=ValueError("other"))
     assert threads() == set()
+
+
+def test_a_signal_while_it_waits_does_not_leave_the_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    join, calls = threading.Thread.join, []
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        calls.append(thread.name)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_all(Writer())
+    assert calls == ["vae3d-write"] * 2
+    assert threads() == set()

@@ -60,6 +60,16 @@ class _Channel(Generic[T]):
         return _End()
 
 
+def _wait_for(thread: Thread, channel: _Channel[Any]) -> None:
+    """Wait until a thread has ended; a signal makes it give up, but what it works on is not taken from under it."""
+    try:
+        thread.join()
+    except BaseException:
+        channel.given_up.set()
+        thread.join()
+        raise
+
+
 @contextlib.contextmanager
 def beside_reading(items: Iterable[T], source: Path | None) -> Iterator[Iterator[T]]:
     """The same items, read ahead where `source` is a file; at the end of the context nothing reads it any more."""
@@ -106,7 +116,7 @@ def read_ahead(items: Iterable[T]) -> Generator[T, None, None]:
             raise item.error
     finally:
         channel.given_up.set()
-        thread.join()
+        _wait_for(thread, channel)
 
 
 class WriteBehind:
@@ -140,7 +150,7 @@ class WriteBehind:
             self._channel.put(_End())
         else:
             self._channel.given_up.set()
-        self._thread.join()
+        _wait_for(self._thread, self._channel)
         if error is None:
             self._raise()
 
