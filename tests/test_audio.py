@@ -149,6 +149,17 @@ def test_sound_is_cut_to_the_frames_that_were_asked_for(tmp_path: Path, tiny: Mo
     assert max(abs(time - (times[data] - begin)) for time, data in found) <= Fraction(1, 500)
 
 
+def test_decode_takes_the_sound_of_the_frames_that_were_encoded(tmp_path: Path, tiny: Model) -> None:
+    source = write_sounding(tmp_path / "a.mp4", num_frames=50)
+    latents, output = tmp_path / "a.safetensors", tmp_path / "out.mp4"
+    encode_video(source, latents, tiny, EncodeOptions(frames=FrameRange(20, 40)))
+    decode_video(latents, output, None, DecodeOptions(audio=source), load=lambda _: tiny)
+    times = {data: time for time, data in sound_of(source)}
+    found = sound_of(output)
+    assert len(found) > 30
+    assert max(abs(time - (times[data] - 20 / RATE)) for time, data in found) <= Fraction(1, 48000)
+
+
 def test_decode_takes_the_sound_of_a_video_and_of_a_sound_file(tmp_path: Path, tiny: Model) -> None:
     source = write_sounding(tmp_path / "a.mp4")
     encode_video(source, tmp_path / "a.safetensors", tiny)

@@ -30,6 +30,9 @@ from tests.hunyuanvideo import (
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.errors import MemoryLimitError, OutputError, UsageError
 from vae3d_cli.execution import StrategyOptions, check_strategy, decode_chunks, encode_chunks
+from vae3d_cli.execution.exact import Coder, gather
+from vae3d_cli.execution.layers import AttentionLayer, decoder_layers
+from vae3d_cli.execution.layerwise import run_layerwise
 from vae3d_cli.execution.memory import FileBuffer, Memory
 from vae3d_cli.geometry import TileSizes
 from vae3d_cli.model.normalization import Statistics
@@ -101,6 +104,19 @@ def test_the_working_set_of_layerwise_stays_within_its_budget(budget: int) -> No
             for _ in chunks:
                 pass
         assert budget / 4 < live.peak <= budget
+
+
+@pytest.mark.parametrize("budget", [MIB, 400 * KIB, 200 * KIB])
+def test_attention_alone_stays_within_its_budget(budget: int) -> None:
+    layers = decoder_layers(ours(UNEVEN))
+    stop = next(index for index, layer in enumerate(layers) if isinstance(layer, AttentionLayer)) + 2
+    latents = random_latents(9, 12, 12, 16)
+    with Memory(CPU, budget) as memory:
+        source = gather([latents], Coder(ours(UNEVEN).decode, layers, torch.float32), memory)
+        with LiveBytes() as live:
+            for _ in run_layerwise(layers[:stop], source, memory, torch.float32, lambda _: None):
+                pass
+    assert budget / 4 < live.peak <= budget
 
 
 def test_the_count_is_of_what_is_held() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.clips import NTSC, read_back, write_clip
@@ -26,6 +27,24 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "that starts late": lambda path: write_clip(path, 9, stamps=(1 / NTSC, list(range(7, 16)))),
     "held upright": lambda path: write_timed(path, TICK, WANDERING, [3000] * 9, QUARTER_TURN),
 }
+
+
+def last_duration(path: Path) -> Fraction:
+    """Seconds that the last frame shown lasts, by PyAV alone."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        last = max(packets, key=lambda packet: packet.pts or 0)
+        return (last.duration or 0) * Fraction(last.time_base or 0)
+
+
+def test_a_last_frame_that_is_held_is_held_again(tmp_path: Path) -> None:
+    clip = write_timed(tmp_path / "clip.mp4", TICK, [0, 3000, 6000, 9000], [3000, 3000, 3000, 63000])
+    assert run("encode", clip, "-q").exit_code == 0
+    whole, part = tmp_path / "whole.mp4", tmp_path / "part.mp4"
+    assert run("decode", clip.with_suffix(".safetensors"), "-o", whole, "-q").exit_code == 0
+    assert run("decode", clip.with_suffix(".safetensors"), "-o", part, "-q", "--frames", 3).exit_code == 0
+    assert last_duration(whole) == last_duration(clip) == Fraction(7, 10)
+    assert last_duration(part) == Fraction(1, 30)
 
 
 @pytest.mark.parametrize("kind", KINDS)
