@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from typing import Any
 
 from typer.testing import CliRunner, Result
 
@@ -21,6 +23,19 @@ def run_bytes(
     command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
     settings = os.environ | (environment or {})
     return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120, env=settings)
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """In a process of its own that signals reach, also where whoever runs the tests has them ignored (`nohup`, `&`)."""
+    command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
+    settings: dict[str, Any] = {"stderr": subprocess.PIPE, "preexec_fn": _have_signals, **options}
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, **settings)
+    return process
+
+
+def _have_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def assert_failed(result: Result, status: int, reason: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import read_back, write_clip
-from tests.commands import assert_failed, run
+from tests.commands import assert_failed, run, start
 
 RUN = [sys.executable, "-m", "vae3d_cli"]
 
@@ -34,10 +34,6 @@ def latents(tmp_path: Path) -> Path:
 
 def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*RUN, *map(str, arguments)], stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def wait_for_temporary(folder: Path, process: subprocess.Popen[bytes]) -> None:

@@ -3,18 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.clips import write_clip
-
-
-def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
+from tests.commands import start
 
 
 def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
