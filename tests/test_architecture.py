@@ -23,9 +23,9 @@ ALLOWED = {
     "codec": {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
-    "training": {"config", "errors", "model", "video", "weights"},
+    "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
     "console": set(),
-    "cli": {"codec", "console", "errors", "execution", "files", "geometry", "video", "weights"},
+    "cli": {"codec", "console", "errors", "execution", "files", "geometry", "training", "video", "weights"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -34,7 +34,7 @@ CONFINED = {
     "av": {"video"},
     "typer": {"cli"},
     "rich": {"console"},
-    "safetensors": {"latents", "weights"},
+    "safetensors": {"latents", "training", "weights"},
     "huggingface_hub": {"weights"},
     "psutil": {"execution"},
 }

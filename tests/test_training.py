@@ -1,118 +1,270 @@
-"""Fitting the linear codec."""
+"""Training: runs that learn, stop and go on, and the checkpoints that come of them."""
 
-import subprocess
-import sys
+import json
+import signal
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from tests.clips import write_clip
+from tests.clips import moving_frames, write_clip
+from tests.commands import assert_failed, json_lines, run, start
 from tests.conftest import SMALL_CONFIG
-from vae3d_cli.errors import VideoError
+from tests.hunyuanvideo import SMALL as SMALL_HUNYUANVIDEO
+from vae3d_cli.config import TinyConfig
 from vae3d_cli.model.cache import TemporalCache
-from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.model.tiny import TinyVae
-from vae3d_cli.training.data import CLIP_SUFFIXES, find_files, read_pixels, scene_of
-from vae3d_cli.training.fit import fit
-from vae3d_cli.training.klt import SAMPLING_SHARE, BlockStatistics, blocks_of
-from vae3d_cli.weights import load_model, read_checkpoint
+from vae3d_cli.training.batches import Batches, BatchShape
+from vae3d_cli.training.data import FrameCache, to_pixels
+from vae3d_cli.training.folding import decode_clips, encode_clips
+from vae3d_cli.training.motion import crop_clip, moving_photo
+from vae3d_cli.training.objective import Objective, reconstruct
+from vae3d_cli.training.optimizer import Optimizer, orthogonalized
+from vae3d_cli.training.schedule import rate_factor
+from vae3d_cli.weights import Model, load_model, read_checkpoint
+
+SMALL_RUN = ("--crop", 32, "--batch-size", 2, "--save-every", 2)
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("material")
-    for name, size in (("a_0", 64), ("b_0", 96)):
-        write_clip(folder / f"{name}.mp4", 9, size, 48)
+    for seed, (name, size) in enumerate((("a_0", 64), ("a_1", 48), ("b_0", 96))):
+        frames = [np.ascontiguousarray(rgb.transpose(1, 2, 0)) for rgb in moving_frames(39, size, 48, seed)[::3]]
+        made = (av.VideoFrame.from_ndarray(rgb, format="rgb24") for rgb in frames)
+        write_clip(folder / f"{name}.mp4", 13, size, 48, frames=made)
     write_clip(folder / "photo.png", 1, 64, 64, codec="png", pix_fmt="rgb24", container="rawvideo")
     return folder
 
 
-def correlated(num_blocks: int, dimension: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.randn(dimension, dimension, generator=generator) * torch.logspace(0, -2, dimension)[:, None]
-    return torch.randn(num_blocks, dimension, generator=generator) @ mixing + 0.5
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    path.write_text(json.dumps({"architecture": "tiny", **asdict(SMALL_CONFIG)}))
+    return path
 
 
-def test_latents_have_unit_variance_and_no_correlation() -> None:
-    blocks = correlated(5000, 24)
-    statistics = BlockStatistics(24)
-    for part in blocks.split(700):  # type: ignore[no-untyped-call]
-        statistics.add(part, len(part))
-    basis = statistics.basis(6)
-    latents = (blocks.double() - basis.mean) @ basis.encoder.T
-    covariance = latents.T @ latents / len(blocks)
-    assert torch.allclose(covariance, torch.eye(6, dtype=torch.float64), atol=1e-3)
+def log_of(folder: Path) -> list[dict[str, float]]:
+    """What a run logged, without the time it took."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def test_the_codec_is_the_best_linear_one() -> None:
-    blocks = correlated(5000, 24)
-    statistics = BlockStatistics(24)
-    statistics.add(blocks, 1.0)
-    basis = statistics.basis(6)
-    centred = blocks.double() - blocks.double().mean(0)
-    decoded = centred @ basis.encoder.T @ basis.decoder.T
-    # Eckart-Young: no rank-6 approximation leaves less than the singular values beyond the sixth.
-    least = torch.linalg.svdvals(centred)[6:].square().sum()
-    assert float((centred - decoded).square().sum() / least) == pytest.approx(1, abs=1e-5)
+@pytest.mark.parametrize("num_frames", [1, 5, 13])
+def test_clips_at_once_are_the_clips_in_a_stream(small_network: TinyVae, num_frames: int) -> None:
+    pixels = torch.rand(2, 3, num_frames, 24, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    moments = encode_clips(small_network, pixels)
+    assert torch.allclose(moments, small_network.encode(pixels, TemporalCache()), atol=1e-5)
+    decoded = decode_clips(small_network, moments[:, :16])
+    assert torch.allclose(decoded, small_network.decode(moments[:, :16], TemporalCache()), atol=1e-5)
 
 
-def test_sampling_adds_the_share_of_the_error_that_it_may() -> None:
-    blocks = correlated(20_000, 24).double()
-    statistics = BlockStatistics(24)
-    statistics.add(blocks, 1.0)
-    basis = statistics.basis(6)
-    mean = (blocks - basis.mean) @ basis.encoder.T
-    noise = torch.randn(mean.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def test_the_embedded_model_costs_what_it_may() -> None:
+    with torch.device("meta"):
+        network = TinyVae(TinyConfig())
+        pixels = torch.empty(1, 3, 17, 256, 256)
+    assert sum(weight.numel() for weight in network.parameters()) <= 8e6
+    from torch.utils.flop_counter import FlopCounterMode
 
-    def error(latents: torch.Tensor) -> float:
-        return float((latents @ basis.decoder.T + basis.mean - blocks).square().mean())
-
-    sampled = error(mean + noise * torch.exp(0.5 * basis.logvar))
-    assert sampled / error(mean) == pytest.approx(1 + SAMPLING_SHARE, abs=0.01)
+    with FlopCounterMode(display=False) as counter:
+        network.decode(network.encode(pixels, TemporalCache())[:, :16], TemporalCache())
+    # Of the later groups: the first frame alone costs as much as four.
+    assert counter.get_total_flops() / 5 / (4 * 256 * 256) <= 150e3
 
 
-def test_a_fitted_network_is_the_linear_codec_and_its_posterior_the_fitted_one(material: Path) -> None:
-    clips = find_files(material, CLIP_SUFFIXES)
-    checkpoint = fit(clips, [material / "photo.png"], SMALL_CONFIG, seed=0)
-    network = TinyVae(SMALL_CONFIG)
-    network.load_state_dict({name: weight.float() for name, weight in checkpoint.weights.items()})
-    pixels = read_pixels(clips[0])
-    with torch.no_grad():
-        posterior = Posterior.from_moments(network.encode(pixels, TemporalCache()))
-        decoded = network.decode(posterior.mode(), TemporalCache())
-    assert float((decoded - pixels).square().mean()) < 0.1 * float(pixels.var())
-    assert torch.equal(posterior.logvar[:, :, 1].amin((2, 3)), posterior.logvar[:, :, 1].amax((2, 3)))
-    group = blocks_of(pixels[:, :, 1:5], SMALL_CONFIG)
-    weight, bias = (checkpoint.weights[f"encoder.linear.rest.{name}"].float() for name in ("weight", "bias"))
-    by_hand = group @ weight[:, :, 0, 0].T + bias
-    assert torch.allclose(posterior.mean[0, :, 1].flatten(1).T, by_hand[:, :16], atol=1e-3)
+def test_a_run_learns(material: Path, config: Path, tmp_path: Path) -> None:
+    common = ("train", material, "--config", config, "--hold-out", "b", "--crop", 32, "--learning-rate", "1e-3")
+    result = run(*common, "-o", tmp_path / "run", "--steps", 100)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'run' / 'model.safetensors'}\n"
+    assert run(*common, "-o", tmp_path / "start", "--steps", 0).exit_code == 0
+    models = [load_model(str(tmp_path / name / "model.safetensors"), device="cpu") for name in ("start", "run")]
+    shape = BatchShape(batch_size=20, num_frames=9, size_px=32)
+    clips, cache = [material / "a_0.mp4", material / "a_1.mp4"], FrameCache(tmp_path / "frames")
+    pixels = Batches(clips, [material / "photo.png"], cache, shape, seed=9)[0]
+    before, after = ((reconstruct(each.network, pixels, None)[0] - pixels).square().mean() for each in models)
+    assert after < 0.9 * before
+    assert [line["step"] for line in log_of(tmp_path / "run") if "mse" in line] == [20, 40, 60, 80, 100]
+    assert log_of(tmp_path / "run")[-1]["validation"]
 
 
-def test_the_same_seed_gives_the_same_checkpoint(material: Path) -> None:
-    clips = find_files(material, CLIP_SUFFIXES)
-    a, b = (fit(clips, [material / "photo.png"], SMALL_CONFIG, seed=5) for _ in range(2))
-    assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+def test_a_resumed_run_is_the_same_run(material: Path, config: Path, tmp_path: Path) -> None:
+    common = ("train", material, "--config", config, "--latent-space", "mine/1", "--hold-out", "b", *SMALL_RUN)
+    assert run(*common, "-o", tmp_path / "whole", "--steps", 6, "--cache", tmp_path / "cache").exit_code == 0
+    process = start(*common, "-o", tmp_path / "killed", "--steps", 6, "--cache", tmp_path / "cache")
+    while not (tmp_path / "killed" / "training.state").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    with (tmp_path / "killed" / "log.jsonl").open("a") as log:
+        log.write('{"step": 5, "lo')
+    result = run("train", "-o", tmp_path / "killed", "--resume", "--cache", tmp_path / "cache", "--save-every", 2)
+    assert result.exit_code == 0, result.output
+    whole, killed = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole.weights[name], killed.weights[name]) for name in whole.weights)
+    assert whole.notes == killed.notes
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
 
 
-def test_the_command_writes_a_checkpoint_that_loads(material: Path, tmp_path: Path) -> None:
-    output = tmp_path / "fitted.safetensors"
-    command = [sys.executable, "-m", "vae3d_cli.training.fit", str(material), str(material), "-o", str(output)]
-    subprocess.run([*command, "--latent-space", "mine/1", "--hold-out", "a"], check=True)
-    assert load_model(str(output), device="cpu").config.latent_space == "mine/1"
-    assert read_checkpoint(output).notes["held_out_scenes"] == "a"
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+def test_ctrl_c_leaves_a_run_that_can_go_on(material: Path, config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start("train", material, "-o", folder, "--config", config, *SMALL_RUN)
+    while not (folder / "training.state").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert {path.name for path in folder.iterdir()} <= {"frames", "log.jsonl", "model.safetensors", "training.state"}
+    assert load_model(str(folder / "model.safetensors"), device="cpu").config.latent_space.startswith("small/")
+    assert run("train", "-o", folder, "--resume", "--steps", 4).exit_code == 0
 
 
-def test_held_out_scenes_are_not_trained_on(tmp_path: Path) -> None:
-    for name in ("bikes_2.mp4", "street_1.mp4"):
-        (tmp_path / name).touch()
-    assert [scene_of(path) for path in find_files(tmp_path, CLIP_SUFFIXES, {"bikes"})] == ["street"]
-    with pytest.raises(VideoError, match="no files"):
-        find_files(tmp_path, CLIP_SUFFIXES, {"bikes", "street"})
+def test_a_frozen_encoder_keeps_its_latents(
+    material: Path, small: Model, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    result = run(
+        *("train", material, "-o", tmp_path / "run", "--init", small_checkpoint, "--freeze-encoder"),
+        *("--steps", 2, "--json", *SMALL_RUN),
+    )
+    assert result.exit_code == 0, result.output
+    assert json_lines(result)[0]["latent_space"] == "small/1"
+    tuned = load_model(str(tmp_path / "run" / "model.safetensors"), device="cpu").network.state_dict()
+    for name, weight in small.network.state_dict().items():
+        assert torch.equal(tuned[name], weight.half().float()) == name.startswith("encoder."), name
 
 
-def test_a_clip_without_a_group_is_named(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "short.mp4", 4)
-    with pytest.raises(VideoError, match=r"short\.mp4: has 4 frames, and a clip needs 5"):
-        fit([clip], [], SMALL_CONFIG, seed=0)
+def test_new_latents_have_a_name_of_their_own(material: Path, small_checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        common = ("train", material, "--init", small_checkpoint, "--steps", 0, *SMALL_RUN)
+        assert run(*common, "-o", tmp_path / name).exit_code == 0
+    spaces = [load_model(str(tmp_path / name / "model.safetensors"), device="cpu").config for name in ("one", "two")]
+    assert len({"small/1", *(config.latent_space for config in spaces)}) == 3
+
+
+def test_a_hunyuanvideo_network_of_any_width_is_trained(material: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(asdict(SMALL_HUNYUANVIDEO)))
+    common = ("train", material, "--config", config, "--frames", 5, "--kl-weight", "1e-6", *SMALL_RUN)
+    for name, steps in (("start", 0), ("run", 40)):
+        result = run(*common, "-o", tmp_path / name, "--steps", steps, "--save-every", 40, "--learning-rate", "5e-3")
+        assert result.exit_code == 0, result.output
+    start, trained = (load_model(str(tmp_path / name / "model.safetensors"), device="cpu") for name in ("start", "run"))
+    weights = trained.network.state_dict()
+    assert not any(torch.equal(weight, weights[name]) for name, weight in start.network.state_dict().items())
+    pixels = to_pixels(np.stack(moving_frames(5, 64, 48)))
+    before, after = ((reconstruct(each.network, pixels, None)[0] - pixels).square().mean() for each in (start, trained))
+    assert after < 0.5 * before
+
+
+def test_what_a_step_sees_depends_on_seed_and_step_alone(material: Path, tmp_path: Path) -> None:
+    shape = BatchShape(batch_size=3, num_frames=9, size_px=40)
+    clips, photos, cache = [material / "a_0.mp4", material / "b_0.mp4"], [material / "photo.png"], FrameCache(tmp_path)
+    batches = Batches(clips, photos, cache, shape, seed=1)
+    batch = batches[7]
+    assert batch.shape == (3, 3, 9, 40, 40)
+    assert float(batch.abs().max()) <= 1
+    batches[8]
+    assert torch.equal(batches[7], batch)
+    assert torch.equal(Batches(clips, photos, cache, shape, seed=1)[7], batch)
+    assert not torch.equal(Batches(clips, photos, cache, shape, seed=2)[7], batch)
+
+
+def test_a_photo_moves_smoothly_and_a_crop_is_of_the_clip() -> None:
+    random = np.random.default_rng(0)
+    photos = [np.stack(moving_frames(1, 120, 100, seed=seed)) for seed in range(2)]
+    for _ in range(20):
+        moving = moving_photo(photos, 9, 32, random)
+        assert moving.shape == (9, 3, 32, 32)
+        assert torch.isfinite(moving).all()
+    clip = np.broadcast_to(np.arange(13, dtype=np.uint8)[:, None, None, None] * 10, (13, 3, 40, 50))
+    for _ in range(20):
+        crop = crop_clip(clip, 5, 32, random)
+        steps = (crop[1:, 0, 0, 0] - crop[:-1, 0, 0, 0]).round()
+        assert set(steps.tolist()) <= {10, 20, 30} or set(steps.tolist()) <= {-10, -20, -30}
+
+
+def test_a_direction_has_singular_values_near_one() -> None:
+    for shape in ((20, 30), (30, 20), (24, 24)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+        values = torch.linalg.svdvals(orthogonalized(matrix))
+        assert float(values.min()) > 0.5
+        assert float(values.max()) < 1.4
+        # The same directions: it never turns against U V^T.
+        assert float((orthogonalized(matrix) * (u @ vh)).sum()) > 0.8 * min(shape)
+
+
+def test_an_optimiser_goes_on_from_its_state() -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        parts = nn.ModuleDict({"conv_in": nn.Conv2d(3, 4, 3), "block": nn.Conv2d(4, 4, 3)})
+        return parts.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def step(each: nn.Module, optimizer: Optimizer, x: Tensor) -> None:
+        each.zero_grad()
+        each["block"](each["conv_in"](x)).square().mean().backward()  # type: ignore[index]
+        optimizer.step(1.0)
+
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    straight, resumed = network(), network()
+    first, second = Optimizer(straight, 1e-3), Optimizer(resumed, 1e-3)
+    for _ in range(2):
+        step(straight, first, x)
+    step(resumed, second, x)
+    third = Optimizer(resumed, 1e-3)
+    third.load({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in second.state().items()})
+    step(resumed, third, x)
+    assert all(map(torch.equal, straight.parameters(), resumed.parameters()))
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
+    rates = [rate_factor(step, 1000) for step in range(1000)]
+    assert rates[0] == 0.01
+    assert set(rates[100:600]) == {1.0}
+    assert rates[-1] == pytest.approx(1 / 400)
+
+
+def test_the_logarithm_weighs_clips_alike() -> None:
+    error = torch.tensor([1e-2, 1e-4], requires_grad=True)
+    for of_logarithm, ratio in ((False, 1.0), (True, 91.0)):
+        loss = Objective(error, torch.zeros(2)).loss(0.0, of_logarithm=of_logarithm)
+        (gradient,) = torch.autograd.grad(loss, error)
+        assert float(gradient[1] / gradient[0]) == pytest.approx(ratio, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (("--frames", 8), 2, "--frames 8: give 1 + 4k"),
+        (("--crop", 36), 2, "--crop 36: give a multiple of 8"),
+        (("--dtype", "fp16"), 2, "gradients vanish"),
+        (("--freeze-encoder",), 2, "--freeze-encoder"),
+        (("--init", "tiny", "--config", "CONFIG"), 2, "--config"),
+        (("--hold-out", "tree"), 1, "tree: there is no clip of this scene"),
+        (("--crop", 512), 1, "no clip is left to train on"),
+        (("--init", "nowhere"), 1, "nowhere: no such model"),
+        (("--config", "missing.json"), 1, "missing.json"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(
+    material: Path, config: Path, tmp_path: Path, arguments: tuple[object, ...], status: int, reason: str
+) -> None:
+    given = [config if argument == "CONFIG" else argument for argument in arguments]
+    assert_failed(run("train", material, "-o", tmp_path / "run", "-q", "--steps", 0, *given), status, reason)
+
+
+def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Path, tmp_path: Path) -> None:
+    assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "there is no run to resume")
+    assert_failed(run("train", "-o", tmp_path), 2, "DATA: give clips")
+    assert_failed(run("train", material, "-o", tmp_path, "--resume"), 2, "--resume: goes on")
+    (tmp_path / "training.state").touch()
+    assert_failed(run("train", material, "-o", tmp_path), 1, "holds a run")
+    assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "damaged")
+    assert_failed(run("train", tmp_path / "nowhere", "-o", tmp_path / "new"), 1, "nowhere: there is no such file")

@@ -67,13 +67,13 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
 
 
 @contextmanager
-def progress_bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A function to tell of frames done, and of how many there are if that is known.
+def progress_bar(label: str, *, show: bool, unit: str = "frames") -> Iterator[Callable[..., None]]:
+    """A function to tell of frames done, of how many there are if that is known, and of what else is to be shown.
 
     From its first call on it draws a bar, where standard error is a terminal and `show` allows.
     """
     if not show or not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield lambda _done, _total, _text="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,14 +84,15 @@ def progress_bar(label: str, *, show: bool) -> Iterator[Callable[[int, int | Non
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task(_one_line(label), total=None, rate="")
+    task = progress.add_task(_one_line(label), total=None, rate="", text="")
 
-    def update(done: int, total: int | None) -> None:
+    def update(done: int, total: int | None, text: str = "") -> None:
         progress.start()  # not before: what is fetched first has bars of its own
         speed = progress.tasks[0].speed
-        progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+        progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "", text=text)
 
     try:
         yield update

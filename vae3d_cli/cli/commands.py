@@ -12,6 +12,7 @@ from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Job, Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.runner import Failures, Settings, run_jobs
+from vae3d_cli.cli.train import train
 from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
 from vae3d_cli.console import progress_bar
 
@@ -47,6 +48,7 @@ def main(
 
 
 app.add_typer(models.app)
+app.command()(train)
 
 
 @app.command()

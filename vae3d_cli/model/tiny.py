@@ -77,8 +77,11 @@ class TinyEncoder(nn.Module):
     def forward(self, frames: Tensor, cache: TemporalCache) -> Tensor:
         """Moments `[B, 2C, H/8, W/8]` of a group of frames `[B, 3, 1 or 4, H, W]` in [-1, 1]."""
         moments: Tensor = self.linear(frames.flatten(1, 2))
-        x = frames.expand(-1, -1, self.temporal_ratio, -1, -1).flatten(1, 2)
-        x = x.to(self.conv_in.weight.dtype, memory_format=torch.channels_last)
+        return moments + self.correct(frames.expand(-1, -1, self.temporal_ratio, -1, -1), cache)
+
+    def correct(self, frames: Tensor, cache: TemporalCache) -> Tensor:
+        """What the network adds to the linear moments of frames `[B, 3, 4, H, W]`, a single one four times."""
+        x = frames.flatten(1, 2).to(self.conv_in.weight.dtype, memory_format=torch.channels_last)
         x = self.conv_in(F.pixel_unshuffle(x, 2))
         for block in self.half_blocks:
             x = block(x)
@@ -89,7 +92,7 @@ class TinyEncoder(nn.Module):
         for block in self.eighth_blocks:
             x = block(x, cache)
         correction: Tensor = self.conv_out(x)
-        return moments + correction.float()
+        return correction.float()
 
 
 class TinyDecoder(nn.Module):
@@ -112,7 +115,13 @@ class TinyDecoder(nn.Module):
 
     def forward(self, latents: Tensor, cache: TemporalCache, is_first: bool) -> Tensor:
         """Frames `[B, 3, 1 or 4, H, W]`, about [-1, 1], of latents `[B, C, H/8, W/8]`."""
-        linear: Tensor = self.linear(latents, is_first)
+        linear = torch.unflatten(self.linear(latents, is_first), 1, (RGB, -1))
+        correction = self.correct(latents, cache)
+        # The network works on groups of four; a group of one is the last of them.
+        return linear + (correction[:, :, -1:] if is_first else correction)
+
+    def correct(self, latents: Tensor, cache: TemporalCache) -> Tensor:
+        """What the network adds to the linear frames of latents: `[B, 3, 4, H, W]`."""
         x = self.conv_in(latents.to(self.conv_in.weight.dtype, memory_format=torch.channels_last))
         for block in self.eighth_blocks:
             x = block(x, cache)
@@ -122,10 +131,7 @@ class TinyDecoder(nn.Module):
         x = F.pixel_shuffle(self.to_half(x), 2)
         for block in self.half_blocks:
             x = block(x)
-        correction = torch.unflatten(F.pixel_shuffle(self.conv_out(x), 2).float(), 1, (RGB, self.temporal_ratio))
-        if is_first:  # the network works on groups of four; a group of one is the last of them
-            correction = correction[:, :, -1:]
-        return torch.unflatten(linear, 1, (RGB, -1)) + correction
+        return torch.unflatten(F.pixel_shuffle(self.conv_out(x), 2).float(), 1, (RGB, self.temporal_ratio))
 
 
 class TinyVae(nn.Module):

@@ -1,7 +1,18 @@
 """Finding, checking and loading models."""
 
 from vae3d_cli.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from vae3d_cli.weights.load import DTYPES, EMBEDDED, KNOWN_MODELS, Model, check_device, load_model
+from vae3d_cli.weights.configs import config_from_metadata, config_to_metadata, read_config
+from vae3d_cli.weights.load import (
+    DTYPES,
+    EMBEDDED,
+    KNOWN_MODELS,
+    Model,
+    Network,
+    build_network,
+    check_device,
+    find_device,
+    load_model,
+)
 
 __all__ = [
     "DTYPES",
@@ -9,8 +20,14 @@ __all__ = [
     "KNOWN_MODELS",
     "Checkpoint",
     "Model",
+    "Network",
+    "build_network",
     "check_device",
+    "config_from_metadata",
+    "config_to_metadata",
+    "find_device",
     "load_model",
     "read_checkpoint",
+    "read_config",
     "write_checkpoint",
 ]

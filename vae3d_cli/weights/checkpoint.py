@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import WeightsError
-from vae3d_cli.weights.configs import from_json, from_metadata, from_shapes, to_metadata
+from vae3d_cli.weights.configs import config_from_metadata, config_to_metadata, from_json, from_shapes
 from vae3d_cli.weights.files import Source, find_source
 from vae3d_cli.weights.layouts import FORMAT, Layout, canonical
 
@@ -62,7 +62,7 @@ def checkpoint_of(source: Source) -> Checkpoint:
     try:
         if source.layout is Layout.OURS:
             # Before the tensors: one that has no config is no checkpoint.
-            return Checkpoint(from_metadata(described or ""), source.read(), notes)
+            return Checkpoint(config_from_metadata(described or ""), source.read(), notes)
         weights = canonical(source.read(), source.layout)
         config = _config_beside(source.path) or (from_json(described) if described else None)
         return Checkpoint(config or _inferred(source.path, weights), weights, notes)
@@ -72,7 +72,7 @@ def checkpoint_of(source: Source) -> Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint file of our own."""
-    metadata = {**checkpoint.notes, "format": FORMAT, "config": to_metadata(checkpoint.config)}
+    metadata = {**checkpoint.notes, "format": FORMAT, "config": config_to_metadata(checkpoint.config)}
     weights = {name: tensor.contiguous() for name, tensor in checkpoint.weights.items()}
     path.write_bytes(save(weights, metadata))
 

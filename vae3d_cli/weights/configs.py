@@ -7,9 +7,11 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
+from vae3d_cli.errors import WeightsError
 from vae3d_cli.weights.layouts import Shape
 
 ARCHITECTURES: dict[str, type[VaeConfig]] = {"tiny": TinyConfig, "hunyuanvideo": HunyuanVideoConfig}
@@ -21,13 +23,13 @@ HIGHEST_FACTOR = 1e6
 NUM_BLOCKS = 4
 
 
-def to_metadata(config: VaeConfig) -> str:
+def config_to_metadata(config: VaeConfig) -> str:
     """A config as our own checkpoints hold it."""
     architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(config, kind))
     return json.dumps({"architecture": architecture, **dataclasses.asdict(config)})
 
 
-def from_metadata(text: str) -> VaeConfig:
+def config_from_metadata(text: str) -> VaeConfig:
     """The config in a checkpoint of our own.
 
     Raises:
@@ -65,6 +67,24 @@ def from_json(text: str) -> HunyuanVideoConfig | None:
     known = {field.name for field in dataclasses.fields(HunyuanVideoConfig)} - {"latent_space"}
     config = HunyuanVideoConfig(**_with_tuples({key: found[key] for key in known & found.keys()}))
     return _checked(config, "take the config that belongs to the weights")
+
+
+def read_config(path: Path) -> VaeConfig:
+    """The config in a JSON file, as our metadata has it or as diffusers or the original write it.
+
+    Raises:
+        WeightsError: It cannot be read, or is of something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = config_from_metadata(text) if '"architecture"' in text else from_json(text)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}; the config cannot be read") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if config is None:
+        raise WeightsError(f"{path}: the config of something else; give that of a HunyuanVideo VAE, or of tiny")
+    return config
 
 
 def from_shapes(shapes: Mapping[str, Shape]) -> HunyuanVideoConfig:

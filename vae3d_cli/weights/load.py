@@ -22,6 +22,7 @@ from vae3d_cli.weights.files import find_source
 EMBEDDED = "tiny"
 # A latents file that says one of these needs no `-m`.
 KNOWN_MODELS = (EMBEDDED, hub.HUNYUANVIDEO)
+Network = TinyVae | HunyuanVideoVae
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -31,7 +32,7 @@ class Model:
 
     name: str
     config: VaeConfig
-    network: TinyVae | HunyuanVideoVae
+    network: Network
     encoder_sha256: str
     device: torch.device
     dtype: torch.dtype
@@ -51,7 +52,7 @@ def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto
         WeightsError: There is no such model, its weights do not fit it, or the device is not there.
     """
     start = time.perf_counter()
-    torch_device = _device(device)
+    torch_device = find_device(device)
     if dtype == "auto":
         dtype = "bf16" if torch_device.type == "cuda" else "fp32"
     if dtype not in DTYPES:
@@ -104,14 +105,15 @@ def _found(name: str) -> tuple[Path, str]:
     return hub.find_in_hub(name), hub.HUNYUANVIDEO if name == hub.HUNYUANVIDEO_REPO else name
 
 
-def _network(config: VaeConfig) -> TinyVae | HunyuanVideoVae:
+def build_network(config: VaeConfig) -> Network:
+    """A network of this config, with weights drawn by torch's generator."""
     if isinstance(config, HunyuanVideoConfig):
         return HunyuanVideoVae(config)
     assert isinstance(config, TinyConfig), "a checkpoint is of one of two architectures"
     return TinyVae(config)
 
 
-def _built(path: Path) -> tuple[TinyVae | HunyuanVideoVae, str]:
+def _built(path: Path) -> tuple[Network, str]:
     """The network of a checkpoint, and the hash of its encoder.
 
     The weights are the network's alone when this returns: what converts them one by one then frees each.
@@ -121,11 +123,11 @@ def _built(path: Path) -> tuple[TinyVae | HunyuanVideoVae, str]:
     return _filled(checkpoint, source.path), checkpoint.encoder_sha256
 
 
-def _filled(checkpoint: Checkpoint, path: Path) -> TinyVae | HunyuanVideoVae:
+def _filled(checkpoint: Checkpoint, path: Path) -> Network:
     """The network with the checkpoint's weights, of which none may be missing, left over or of another form."""
     try:
         with torch.device("meta"):
-            network = _network(checkpoint.config)
+            network = build_network(checkpoint.config)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its config describes no network ({error}); take a whole copy of it") from error
     expected, found = network.state_dict(), checkpoint.weights
@@ -156,7 +158,13 @@ def check_device(name: str) -> None:
         raise UsageError(f"--device {name}: use auto, cpu, cuda, cuda:N or mps")
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: It is no name of a device.
+        WeightsError: The device is not there.
+    """
     check_device(name)
     has_mps = torch.backends.mps.is_available()
     if name == "auto":

@@ -1,0 +1,205 @@
+"""A training run: from folders of clips and photos to a checkpoint, in steps that can be resumed."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vae3d_cli.errors import OutputError, WeightsError
+from vae3d_cli.files import atomic_output
+from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
+from vae3d_cli.training.material import Material
+from vae3d_cli.training.objective import objective, reconstruct
+from vae3d_cli.training.optimizer import Optimizer, clip_gradients
+from vae3d_cli.training.options import TrainOptions
+from vae3d_cli.training.schedule import average_decay, is_of_logarithm, rate_factor
+from vae3d_cli.training.state import RunState, write_state
+from vae3d_cli.training.validation import Quality, validate
+from vae3d_cli.weights import Checkpoint, Network, write_checkpoint
+
+MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "training.state", "log.jsonl"
+LOG_EVERY = 20
+MAX_GRADIENT_NORM = 1.0
+NETWORK, AVERAGE = "network.", "average."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `quality` is that of the last validation, of the averaged weights."""
+
+    step: int
+    steps: int
+    quality: Quality | None
+
+
+class Run:
+    """A network on its way: weights, their running average, and the optimiser."""
+
+    def __init__(
+        self, network: Network, options: TrainOptions, material: Material, notes: dict[str, str], dtype: torch.dtype
+    ) -> None:
+        self.network, self.options, self.material = network, options, material
+        self.notes, self.dtype = notes, dtype
+        self.step = 0
+        network.requires_grad_(True).train()
+        if options.freeze_encoder:
+            for name, weight in network.named_parameters():
+                weight.requires_grad_(not name.startswith(("encoder.", "quant_conv.")))
+        self.trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self.average = {name: weight.detach().clone() for name, weight in self.trained.items()}
+        self.optimizer = Optimizer(network, options.learning_rate)
+        self.device = next(network.parameters()).device
+        self._reconstruct = torch.compile(reconstruct) if self.device.type == "cuda" else reconstruct
+
+    def load(self, state: RunState) -> None:
+        """Go on from a state.
+
+        Raises:
+            WeightsError: It is of another network.
+        """
+        try:
+            with torch.no_grad():
+                for name, weight in self.network.named_parameters():
+                    weight.copy_(state.tensors[NETWORK + name])
+                for name, average in self.average.items():
+                    average.copy_(state.tensors[AVERAGE + name])
+            self.optimizer.load(state.tensors)
+        except KeyError as error:
+            raise WeightsError(f"the state of the run lacks {error}; start the run anew") from error
+        self.step = state.step
+
+    def state(self) -> RunState:
+        """Where the run stands."""
+        tensors = {NETWORK + name: weight.detach() for name, weight in self.network.named_parameters()}
+        tensors |= {AVERAGE + name: weight for name, weight in self.average.items()}
+        tensors |= self.optimizer.state()
+        return RunState(self.step, self.options, self.network.config, self.notes, tensors)
+
+    def advance(self, pixels: Tensor) -> dict[str, float]:
+        """Take a step on a batch `[B, 3, T, S, S]` in [-1, 1], and return its figures."""
+        options = self.options
+        factor = rate_factor(self.step, options.steps)
+        # What is drawn depends on the seed and the step alone, so that a resumed run is the same run.
+        generator = torch.Generator().manual_seed((options.seed << 32) + self.step)
+        config = self.network.config
+        batch, _, num_frames, height, width = pixels.shape
+        spatial = config.spatial_compression_ratio
+        shape = (1 + (num_frames - 1) // config.temporal_compression_ratio, height // spatial, width // spatial)
+        noise = torch.randn(batch, config.latent_channels, *shape, generator=generator).to(self.device)
+        with self.autocast():
+            decoded, posterior = self._reconstruct(self.network, pixels, noise)
+        terms = objective(pixels, decoded, posterior)
+        loss = terms.loss(options.kl_weight, of_logarithm=is_of_logarithm(self.step, options.steps))
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = clip_gradients(self.trained.values(), MAX_GRADIENT_NORM)
+        self.optimizer.step(factor)
+        averages, weights = list(self.average.values()), [weight.detach() for weight in self.trained.values()]
+        torch._foreach_lerp_(averages, weights, 1 - average_decay(self.step))
+        self.step += 1
+        return {
+            "loss": loss.item(),
+            "mse": terms.error.mean().item(),
+            "kl": terms.divergence.mean().item(),
+            "gradient_norm": norm,
+            "learning_rate": options.learning_rate * factor,
+        }
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The networks in the run's dtype, the weights in fp32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def quality(self) -> Quality:
+        """That of the averaged weights, on the validation clips."""
+        current = {name: weight.detach().clone() for name, weight in self.trained.items()}
+        self._put(self.average)
+        with self.autocast():
+            quality = validate(self.network, self.material.validation, self.options.seed)
+        self._put(current)
+        return quality
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged weights, as they are stored: fp16, and fp32 for HunyuanVideo."""
+        dtype = torch.float32 if isinstance(self.network, HunyuanVideoVae) else torch.float16
+        weights = {name: weight.detach() for name, weight in self.network.named_parameters()} | self.average
+        stored = {name: weight.to("cpu", dtype) for name, weight in weights.items()}
+        return Checkpoint(self.network.config, stored, self.notes)
+
+    @torch.no_grad()
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        for name, weight in self.trained.items():
+            weight.copy_(weights[name])
+
+
+def train(
+    run: Run, folder: Path, save_every: int, progress: Callable[[Progress], None] = lambda _progress: None
+) -> Quality | None:
+    """Take the steps that are left, and keep checkpoint, state and log in `folder`; a stop loses those since a save.
+
+    Returns the quality on the validation clips at the end, if there are any.
+
+    Raises:
+        OutputError: The folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}; name another folder with -o") from error
+    log = _Log(folder / LOG_FILE, run.step)
+    workers = 0 if run.device.type == "cpu" else min(8, torch.get_num_threads())
+    loader = DataLoader(run.material.batches, batch_size=None, sampler=count(run.step), num_workers=workers)
+    steps, quality = run.options.steps, None
+    start = time.perf_counter()
+    if run.step >= steps:
+        save(run, folder)
+        return None
+    for pixels in loader:
+        figures = run.advance(pixels.to(run.device, non_blocking=True))
+        if run.step % LOG_EVERY == 0 or run.step == steps:
+            log.add(run.step, {**figures, "seconds": time.perf_counter() - start})
+        if run.step % save_every == 0 or run.step == steps:
+            quality = run.quality() if run.material.validation else None
+            if quality is not None:
+                log.add(run.step, {"validation": asdict(quality)})
+            save(run, folder)
+        progress(Progress(run.step, steps, quality))
+        if run.step == steps:
+            break
+    return quality
+
+
+def save(run: Run, folder: Path) -> None:
+    """Write the checkpoint of a run, and then its state.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    checkpoint = run.checkpoint()
+    notes = {**checkpoint.notes, "training_step": str(run.step), "training_options": run.options.to_json()}
+    with atomic_output(folder / MODEL_FILE) as temporary:
+        write_checkpoint(temporary, replace(checkpoint, notes=notes))
+    write_state(folder / STATE_FILE, run.state())
+
+
+class _Log:
+    """A file of JSON lines, each of a step; those after the step that a run resumes from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A run that was killed may have written later lines, and half a line.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if kept != lines:
+            with atomic_output(path) as temporary:
+                temporary.write_text("".join(kept))
+
+    def add(self, step: int, figures: Mapping[str, object]) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
