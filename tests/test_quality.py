@@ -15,8 +15,9 @@ from tests.benchmarks import quality
 from tests.clips import write_clip
 from tests.conftest import SMALL_CONFIG
 from vae3d_cli.errors import UsageError, VideoError
+from vae3d_cli.training.data import FrameCache
 from vae3d_cli.training.fit import fit
-from vae3d_cli.weights import Model, load_model, write_checkpoint
+from vae3d_cli.weights import Checkpoint, Model, load_model, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(folder: Path) -> Path:
     """A model whose networks add nothing."""
     path = folder / "fitted.safetensors"
-    write_checkpoint(path, fit([folder / "street_0.mp4"], [], SMALL_CONFIG, seed=0))
+    network = fit([folder / "street_0.mp4"], [], FrameCache(folder / "frames"), SMALL_CONFIG, seed=0)
+    write_checkpoint(path, Checkpoint(SMALL_CONFIG, network.state_dict(), {}))
     return path
 
 
@@ -97,7 +99,7 @@ def test_a_yardstick_is_fitted_on_what_is_not_held_out(folder: Path, frames: Ten
     linear = quality.yardstick(None, folder, None)
     assert quality.score(linear, frames, linear(frames)).psnr[0] > 25
     write_clip(tmp_path / "tree_0.mp4", 18)
-    with pytest.raises(VideoError, match="no files"):
+    with pytest.raises(VideoError, match="no clip is left"):
         quality.yardstick(None, tmp_path, None)
 
 

@@ -27,10 +27,10 @@ from vae3d_cli.execution import StrategyOptions, decode_chunks, encode_chunks, i
 from vae3d_cli.metrics import psnr_of_mse, squared_error, ssim
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.model.tiny import TinyVae
-from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, find_files, scene_of
+from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, FrameCache, find_files, hold_out, scene_of
 from vae3d_cli.training.fit import fit
 from vae3d_cli.video import VideoReader
-from vae3d_cli.weights import EMBEDDED, Model, load_model, write_checkpoint
+from vae3d_cli.weights import EMBEDDED, Model, load_model
 
 HELD_OUT = (
     *("bear-vp9", "bikes", "hdr10-video-with-sdr-container", "ocean", "roadtrip-vp92-10bit", "shot_change"),
@@ -110,16 +110,16 @@ def yardstick(checkpoint: str | None, clips: Path, photos: Path | None) -> Codec
     Raises:
         UsageError: The networks of the checkpoint add something: its linear part was trained along with them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if checkpoint is None:
-            checkpoint = str(Path(folder) / "linear.safetensors")
-            images = find_files(photos, PHOTO_SUFFIXES, HELD_OUT) if photos else []
-            fitted = fit(find_files(clips, CLIP_SUFFIXES, HELD_OUT), images, TinyConfig(latent_space=LINEAR), seed=0)
-            write_checkpoint(Path(checkpoint), fitted)
-        network = load_model(checkpoint, dtype="fp32").network
+    if checkpoint is None:
+        found = find_files([clips], CLIP_SUFFIXES)
+        training, _ = hold_out(found, {*HELD_OUT} & {scene_of(path) for path in found})
+        images = find_files([photos], PHOTO_SUFFIXES) if photos else []
+        with tempfile.TemporaryDirectory() as folder:
+            return linear_codec_of(fit(training, images, FrameCache(Path(folder)), TinyConfig(), seed=0))
+    network = load_model(checkpoint, dtype="fp32").network
     added = [*network.encoder.conv_out.parameters(), *network.decoder.conv_out.parameters()]
     if not isinstance(network, TinyVae) or any(bool(weight.any()) for weight in added):
-        raise UsageError(f"--linear {checkpoint}: is more than linear; take what vae3d_cli.training.fit writes")
+        raise UsageError(f"--linear {checkpoint}: is more than linear; take what vae3d train --steps 0 writes")
     return linear_codec_of(network)
 
 
@@ -205,7 +205,7 @@ def named_codecs(options: argparse.Namespace) -> dict[str, Codec]:
 
 def main(options: argparse.Namespace) -> None:
     """Print a line for each clip as it is done, then the figures, and write what was asked for."""
-    paths = [path for path in find_files(options.clips, CLIP_SUFFIXES) if scene_of(path) in HELD_OUT]
+    paths = [path for path in find_files([options.clips], CLIP_SUFFIXES) if scene_of(path) in HELD_OUT]
     if not paths:
         raise UsageError(f"{options.clips}: has no clip of a held-out scene; take the folder that has them")
     pictured = set(PICTURED) & {path.stem for path in paths} or {paths[0].stem}
@@ -239,7 +239,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
     parser.add_argument("clips", type=Path, help="folder of short clips, the held-out ones among them")
     parser.add_argument("-m", dest="models", nargs="+", action="extend", metavar="MODEL", help="by default tiny")
-    parser.add_argument("--linear", metavar="CHECKPOINT", help="the yardstick: what vae3d_cli.training.fit wrote")
+    parser.add_argument("--linear", metavar="CHECKPOINT", help="the yardstick: what vae3d train --steps 0 wrote")
     parser.add_argument("--photos", type=Path, help="folder of photos that the yardstick is fitted on, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every clip")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a PNG of three clips, by the last model")

@@ -16,7 +16,7 @@ from vae3d_cli.errors import UsageError
 if TYPE_CHECKING:
     from vae3d_cli.training import Progress, Run
 
-Data = Annotated[list[Path] | None, typer.Argument(metavar="[DATA]...", help="Clips and photos, and folders of them.")]
+Data = Annotated[list[Path] | None, typer.Argument(metavar="DATA", help="Clips and photos, and folders of them.")]
 RunFolder = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="RUN", help="Folder for model.safetensors, the state and the log of a run."),

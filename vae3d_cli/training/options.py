@@ -29,6 +29,10 @@ class TrainOptions:
         """As one line of text."""
         return json.dumps({**asdict(self), "sources": [str(path) for path in self.sources]})
 
+    def settings_json(self) -> str:
+        """All but where the material lies: what a checkpoint may say of its run to anyone."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "sources"})
+
     @classmethod
     def from_json(cls, text: str) -> "TrainOptions":
         """What `to_json` wrote."""

@@ -1,5 +1,6 @@
 """A training run: from folders of clips and photos to a checkpoint, in steps that can be resumed."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -182,7 +183,13 @@ def save(run: Run, folder: Path) -> None:
         OutputError: They cannot be written.
     """
     checkpoint = run.checkpoint()
-    notes = {**checkpoint.notes, "training_step": str(run.step), "training_options": run.options.to_json()}
+    log = folder / LOG_FILE
+    notes = {
+        **checkpoint.notes,
+        "training_step": str(run.step),
+        "training_settings": run.options.settings_json(),
+        "training_log_sha256": hashlib.sha256(log.read_bytes() if log.exists() else b"").hexdigest(),
+    }
     with atomic_output(folder / MODEL_FILE) as temporary:
         write_checkpoint(temporary, replace(checkpoint, notes=notes))
     write_state(folder / STATE_FILE, run.state())

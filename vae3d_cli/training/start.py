@@ -10,7 +10,7 @@ import torch
 
 from vae3d_cli.config import TinyConfig, VaeConfig
 from vae3d_cli.errors import OutputError, UsageError
-from vae3d_cli.training.data import FrameCache
+from vae3d_cli.training.data import FrameCache, scene_of
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.material import gather
 from vae3d_cli.training.options import TrainOptions
@@ -57,7 +57,8 @@ def start_run(
         config = replace(config, latent_space=name)
     material = gather(options, cache, config)
     notes = {
-        "data": f"{len(material.clips)} clips, {len(material.photos)} photos",
+        "data": f"{len(material.clips)} clips of {', '.join(sorted(set(map(scene_of, material.clips))))}; "
+        f"{len(material.photos)} photos",
         "held_out_scenes": ", ".join(options.held_out),
     }
     if model is not None:
