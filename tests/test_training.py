@@ -27,6 +27,7 @@ from vae3d_cli.training.motion import crop_clip, moving_photo
 from vae3d_cli.training.objective import Objective, reconstruct
 from vae3d_cli.training.optimizer import Optimizer, orthogonalized
 from vae3d_cli.training.schedule import rate_factor
+from vae3d_cli.training.state import read_state
 from vae3d_cli.weights import Model, load_model, read_checkpoint
 
 SMALL_RUN = ("--crop", 32, "--batch-size", 2, "--save-every", 2)
@@ -275,3 +276,10 @@ def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Pat
     assert_failed(run("train", material, "-o", tmp_path), 1, "holds a run")
     assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "damaged")
     assert_failed(run("train", tmp_path / "nowhere", "-o", tmp_path / "new"), 1, "nowhere: there is no such file")
+
+
+def test_a_run_that_diverges_stops_and_says_so(material: Path, config: Path, tmp_path: Path) -> None:
+    diverging = ("--steps", 9, "--save-every", 1, "--learning-rate", "1e30", "-q")
+    result = run("train", material, "-o", tmp_path / "run", "--config", config, *SMALL_RUN, *diverging)
+    assert_failed(result, 1, "train at a lower --learning-rate")
+    assert 1 <= read_state(tmp_path / "run" / "training.state").step < 9

@@ -25,6 +25,10 @@ class WeightsError(Vae3dError):
     """A model that cannot be found or loaded."""
 
 
+class TrainingError(Vae3dError):
+    """A training run that cannot go on."""
+
+
 class MemoryLimitError(Vae3dError):
     """A clip of which no part fits the memory that it may take."""
 

@@ -95,6 +95,7 @@ def train(
         "sources": tuple(path.absolute() for path in sources or ()) or None,
         "held_out": tuple(hold_out or ()) or None,
         "freeze_encoder": freeze_encoder or None,
+        "dtype": None if dtype is options.ComputeDtypeChoice.auto else dtype.value,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume and (given or init is not None or config is not None or latent_space is not None):
@@ -103,7 +104,7 @@ def train(
         raise UsageError("DATA: give clips and photos, or folders of them")
     if steps is not None:
         given["steps"] = steps
-    run = _prepare(output, given, (init, config, latent_space), cache, device, dtype.value, threads, settings, resume)
+    run = _prepare(output, given, (init, config, latent_space), cache, device, threads, settings, resume)
     _go(run, output, save_every, settings)
 
 
@@ -113,7 +114,6 @@ def _prepare(
     start: tuple[str | None, Path | None, str | None],
     cache: Path | None,
     device: str,
-    dtype: str,
     threads: int | None,
     settings: Settings,
     resume: bool,
@@ -130,10 +130,10 @@ def _prepare(
         torch.set_num_threads(threads)
     frame_cache = training.FrameCache(cache or folder / "frames")
     if resume:
-        return training.resume_run(folder, given, frame_cache, device=device, dtype=dtype)
+        return training.resume_run(folder, given, frame_cache, device)
     init, config, latent_space = start
     origin = training.Origin(init, None if config is None else read_config(config), latent_space)
-    return training.start_run(folder, training.TrainOptions(**given), origin, frame_cache, device=device, dtype=dtype)
+    return training.start_run(folder, training.TrainOptions(**given), origin, frame_cache, device)
 
 
 def _go(run: "Run", folder: Path, save_every: int, settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Clips and photos to train a model on, decoded once."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch import Tensor
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import atomic_output
 from vae3d_cli.video import VideoReader
+
+logger = logging.getLogger(__name__)
 
 CLIP_SUFFIXES = {".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi"}
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -92,6 +95,7 @@ class FrameCache:
         if not entry.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             decoded = read_frames(path)
+            logger.info("%s: decoded, %d frames", path, len(decoded))
             with atomic_output(entry) as temporary, temporary.open("wb") as file:
                 np.save(file, decoded)
         frames: np.ndarray = np.load(entry, mmap_mode="r")

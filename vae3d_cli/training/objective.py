@@ -28,14 +28,16 @@ class Objective:
         return torch.log(energy + LEAST_ERROR).mean() if of_logarithm else 400 * energy.mean()
 
 
-def reconstruct(network: TinyVae | HunyuanVideoVae, pixels: Tensor, noise: Tensor | None) -> tuple[Tensor, Posterior]:
+def reconstruct(
+    network: TinyVae | HunyuanVideoVae, pixels: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Posterior]:
     """Pixels `[B, 3, 1 + 4k, H, W]` through the network, and their posterior.
 
-    The latents are its mode without `noise`, and with it, standard normal in the shape of the latents, a sample.
+    The latents are a sample of it, drawn from the generator, or its mode if there is none.
     """
     moments = encode_clips(network, pixels) if isinstance(network, TinyVae) else network.encode(pixels)
     posterior = Posterior.from_moments(moments)
-    latents = posterior.mean if noise is None else posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
+    latents = posterior.mode() if generator is None else posterior.sample(generator)
     return decode_clips(network, latents) if isinstance(network, TinyVae) else network.decode(latents), posterior
 
 

@@ -11,7 +11,8 @@ class TrainOptions:
 
     `steps` of `batch_size` crops of `num_frames` frames, `size_px` on a side; the learning rate rises over the first
     100 steps and falls to 0 over the last 40%. `kl_weight` is for pixels in [0, 1] and the divergence of one latent.
-    The clips of `held_out` scenes are for validation. `seed` decides everything that is drawn.
+    The clips of `held_out` scenes are for validation. `dtype` is that of the networks under autocast:
+    `auto` is bf16 on a GPU, else fp32. `seed` decides everything that is drawn.
     """
 
     sources: tuple[Path, ...]
@@ -23,6 +24,7 @@ class TrainOptions:
     learning_rate: float = 1e-3
     kl_weight: float = 4e-6
     freeze_encoder: bool = False
+    dtype: str = "auto"
     seed: int = 0
 
     def to_json(self) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vae3d_cli.errors import OutputError, WeightsError
+from vae3d_cli.errors import OutputError, TrainingError, WeightsError
 from vae3d_cli.files import atomic_output
 from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.training.material import Material
@@ -23,7 +24,7 @@ from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.schedule import average_decay, is_of_logarithm, rate_factor
 from vae3d_cli.training.state import RunState, write_state
 from vae3d_cli.training.validation import Quality, validate
-from vae3d_cli.weights import Checkpoint, Network, write_checkpoint
+from vae3d_cli.weights import DTYPES, Checkpoint, Network, write_checkpoint
 
 MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "training.state", "log.jsonl"
 LOG_EVERY = 20
@@ -43,13 +44,10 @@ class Progress:
 class Run:
     """A network on its way: weights, their running average, and the optimiser."""
 
-    def __init__(
-        self, network: Network, options: TrainOptions, material: Material, notes: dict[str, str], dtype: torch.dtype
-    ) -> None:
+    def __init__(self, network: Network, options: TrainOptions, material: Material, notes: Mapping[str, str]) -> None:
         self.network, self.options, self.material = network, options, material
-        self.notes, self.dtype = notes, dtype
-        self.step = 0
-        network.requires_grad_(True).train()
+        self.notes, self.step = notes, 0
+        network.requires_grad_(True)
         if options.freeze_encoder:
             for name, weight in network.named_parameters():
                 weight.requires_grad_(not name.startswith(("encoder.", "quant_conv.")))
@@ -57,6 +55,9 @@ class Run:
         self.average = {name: weight.detach().clone() for name, weight in self.trained.items()}
         self.optimizer = Optimizer(network, options.learning_rate)
         self.device = next(network.parameters()).device
+        # As the other commands have it: bf16 on a GPU.
+        name = ("bf16" if self.device.type == "cuda" else "fp32") if options.dtype == "auto" else options.dtype
+        self.dtype = DTYPES[name]
         self._reconstruct = torch.compile(reconstruct) if self.device.type == "cuda" else reconstruct
 
     def load(self, state: RunState) -> None:
@@ -84,20 +85,21 @@ class Run:
         return RunState(self.step, self.options, self.network.config, self.notes, tensors)
 
     def advance(self, pixels: Tensor) -> dict[str, float]:
-        """Take a step on a batch `[B, 3, T, S, S]` in [-1, 1], and return its figures."""
+        """Take a step on a batch `[B, 3, T, S, S]` in [-1, 1], and return its figures.
+
+        Raises:
+            TrainingError: The run has diverged.
+        """
         options = self.options
         factor = rate_factor(self.step, options.steps)
         # What is drawn depends on the seed and the step alone, so that a resumed run is the same run.
         generator = torch.Generator().manual_seed((options.seed << 32) + self.step)
-        config = self.network.config
-        batch, _, num_frames, height, width = pixels.shape
-        spatial = config.spatial_compression_ratio
-        shape = (1 + (num_frames - 1) // config.temporal_compression_ratio, height // spatial, width // spatial)
-        noise = torch.randn(batch, config.latent_channels, *shape, generator=generator).to(self.device)
         with self.autocast():
-            decoded, posterior = self._reconstruct(self.network, pixels, noise)
+            decoded, posterior = self._reconstruct(self.network, pixels, generator)
         terms = objective(pixels, decoded, posterior)
         loss = terms.loss(options.kl_weight, of_logarithm=is_of_logarithm(self.step, options.steps))
+        if not math.isfinite(loss.item()):
+            raise TrainingError(f"step {self.step}: the loss is {loss.item()}; train at a lower --learning-rate")
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(self.trained.values(), MAX_GRADIENT_NORM)
@@ -148,6 +150,7 @@ def train(
 
     Raises:
         OutputError: The folder cannot be made or written to.
+        TrainingError: The run has diverged; what was saved last is still there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

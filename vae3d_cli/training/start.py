@@ -16,7 +16,7 @@ from vae3d_cli.training.material import gather
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.run import STATE_FILE, Run
 from vae3d_cli.training.state import read_state
-from vae3d_cli.weights import DTYPES, Network, build_network, find_device, load_model
+from vae3d_cli.weights import Network, build_network, find_device, load_model
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,7 @@ class Origin:
     latent_space: str | None = None
 
 
-def start_run(
-    folder: Path, options: TrainOptions, origin: Origin, cache: FrameCache, *, device: str, dtype: str
-) -> Run:
+def start_run(folder: Path, options: TrainOptions, origin: Origin, cache: FrameCache, device: str) -> Run:
     """A new run in `folder`, at step 0.
 
     Raises:
@@ -43,7 +41,9 @@ def start_run(
         WeightsError: The checkpoint or the device is not there.
         OutputError: There is a run in the folder already, or no room for the decoded frames.
     """
-    torch_device, torch_dtype = find_device(device), _dtype(dtype, device)
+    torch_device = find_device(device)
+    if options.dtype == "fp16":
+        raise UsageError("--dtype fp16: gradients vanish in it; use bf16 or fp32")
     if options.freeze_encoder and (origin.init is None or origin.latent_space is not None):
         raise UsageError("--freeze-encoder: keeps the latents of a checkpoint; give --init, and no --latent-space")
     if origin.init is not None and origin.config is not None:
@@ -70,22 +70,22 @@ def start_run(
         torch.manual_seed(options.seed)
         network = build_network(config)
     network.config = config  # type: ignore[assignment]  # of the network's own kind
-    return Run(_placed(network, torch_device), options, material, notes, torch_dtype)
+    return Run(_placed(network, torch_device), options, material, notes)
 
 
-def resume_run(folder: Path, changes: Mapping[str, Any], cache: FrameCache, *, device: str, dtype: str) -> Run:
+def resume_run(folder: Path, changes: Mapping[str, Any], cache: FrameCache, device: str) -> Run:
     """The run in a folder, where it stands; `changes` are of its options: another number of steps.
 
     Raises:
         VideoError: A source is not there any more, or cannot be read.
         WeightsError: There is no run, its state is damaged, or the device is not there.
     """
-    torch_device, torch_dtype = find_device(device), _dtype(dtype, device)
+    torch_device = find_device(device)
     state = read_state(folder / STATE_FILE)
     options = replace(state.options, **changes)
     material = gather(options, cache, state.config)
     network = _placed(build_network(state.config), torch_device)
-    run = Run(network, options, material, dict(state.notes), torch_dtype)
+    run = Run(network, options, material, state.notes)
     run.load(state)
     return run
 
@@ -93,11 +93,3 @@ def resume_run(folder: Path, changes: Mapping[str, Any], cache: FrameCache, *, d
 def _placed(network: Network, device: torch.device) -> Network:
     order = torch.channels_last if isinstance(network.config, TinyConfig) else torch.channels_last_3d
     return network.to(device, memory_format=order)  # type: ignore[call-overload, no-any-return]
-
-
-def _dtype(name: str, device: str) -> torch.dtype:
-    if name == "auto":
-        name = "bf16" if find_device(device).type == "cuda" else "fp32"
-    if name == "fp16":
-        raise UsageError("--dtype fp16: gradients vanish in it; use bf16 or fp32")
-    return DTYPES[name]

@@ -38,14 +38,8 @@ def validate(network: TinyVae | HunyuanVideoVae, clips: Sequence[Tensor], seed: 
     device = next(network.parameters()).device
     for clip in clips:
         pixels = clip.to(device)
-        batch, _, num_frames, height, width = pixels.shape
-        config = network.config
-        spatial = config.spatial_compression_ratio
-        shape = (1 + (num_frames - 1) // config.temporal_compression_ratio, height // spatial, width // spatial)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(batch, config.latent_channels, *shape, generator=generator).to(device)
-        for index, drawn in enumerate((None, noise)):
-            decoded, _ = reconstruct(network, pixels, drawn)
+        for index, generator in enumerate((None, torch.Generator().manual_seed(seed))):
+            decoded, _ = reconstruct(network, pixels, generator)
             errors = (255 * (decoded.clamp(-1, 1) - pixels) / 2).square().mean((0, 1, 3, 4))
             totals[index] += np.mean([psnr_of_mse(error) for error in errors.tolist()])
     mode, sample = totals / len(clips)
