@@ -16,6 +16,8 @@ OUTER = {"linear", "conv_in", "conv_out", "quant_conv", "post_quant_conv"}
 LINEAR_RATE = 0.1
 # Muon's rate for each of AdamW's: its steps have a size of their own.
 MUON_RATE = 0.02 / 1.5e-3
+# Its steps are as large whatever the weights are: without this, they would grow as long as the run goes on.
+MUON_DECAY = 0.1
 MOMENTUM = 0.95
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 _COEFFICIENTS, _ITERATIONS = (3.4445, -4.7750, 2.0315), 5
@@ -49,7 +51,7 @@ class Optimizer:
                 direction = orthogonalized(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
                 rows, columns = direction.shape
                 rate = self._learning_rate * MUON_RATE * factor * max(1.0, rows / columns) ** 0.5
-                weight.add_(direction.view(weight.shape), alpha=-rate)
+                weight.mul_(1 - rate * MUON_DECAY).add_(direction.view(weight.shape), alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
         """What the next step depends on, by name."""
@@ -72,13 +74,11 @@ class Optimizer:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """Roughly U V^T of the singular value decomposition U S V^T of `matrix`: singular values near 1, in its dtype.
-
-    bf16 is enough for a direction.
-    """
+    """Roughly U V^T of the singular value decomposition U S V^T of `matrix`: singular values near 1, in its dtype."""
     a, b, c = _COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if is_tall else matrix).bfloat16()
+    # bf16 is enough for a direction, but many a CPU multiplies it more slowly than fp32.
+    x = (matrix.T if is_tall else matrix).to(torch.float32 if matrix.device.type == "cpu" else torch.bfloat16)
     x = x / (x.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.T
