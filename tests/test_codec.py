@@ -141,7 +141,7 @@ def test_nothing_is_left_when_one_output_of_two_fails(tmp_path: Path, clip: Path
     assert list(tmp_path.iterdir()) == [clip]
 
 
-def test_the_sample_clip_has_the_quality_of_the_linear_codec(tiny: Model) -> None:
+def test_the_sample_clip_has_the_quality_of_the_embedded_weights(tiny: Model) -> None:
     """A golden figure: renew it together with the embedded weights."""
     clip = Path(__file__).parent.parent / "examples" / "cups.mp4"
     result = roundtrip_video(clip, tiny, EncodeOptions(frames=FrameRange(0, 9)))

@@ -16,12 +16,12 @@ from vae3d_cli.training.data import (
     FrameCache,
     find_files,
     hold_out,
-    read_frames,
     scene_of,
     to_pixels,
 )
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.klt import SAMPLING_SHARE, BlockStatistics, blocks_of
+from vae3d_cli.video import VideoReader
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +125,27 @@ def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path) -> None:
     clip, cache = write_clip(tmp_path / "clip.mp4", 5), FrameCache(tmp_path / "frames")
     first = cache.frames(clip)
     assert first.shape == (5, 3, 24, 32)
-    assert np.array_equal(first, read_frames(clip))
+    with VideoReader(clip) as video:
+        assert np.array_equal(first, np.stack([frame.rgb for frame in video]))
     (entry,) = cache.folder.iterdir()
     stamp = entry.stat().st_mtime_ns
     assert np.array_equal(cache.frames(clip), first)
     assert [path.stat().st_mtime_ns for path in cache.folder.iterdir()] == [stamp]
     write_clip(clip, 7)
     assert len(cache.frames(clip)) == 7
+
+
+def test_deep_clips_are_kept_in_8_bits(tmp_path: Path, cache: FrameCache) -> None:
+    deep = write_clip(tmp_path / "deep.mp4", 5, pix_fmt="yuv420p10le")
+    with VideoReader(deep) as video:
+        frames = np.stack([frame.rgb for frame in video])
+    assert frames.dtype == np.uint16
+    kept = cache.frames(deep)
+    assert kept.dtype == np.uint8
+    assert np.abs(kept - frames / 257).max() <= 0.5
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path, cache: FrameCache) -> None:
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(VideoError, match=r"gone\.mp4: No such file"):
+        cache.frames(tmp_path / "gone.mp4")

@@ -30,7 +30,8 @@ from vae3d_cli.training.schedule import rate_factor
 from vae3d_cli.training.state import read_state
 from vae3d_cli.weights import Model, load_model, read_checkpoint
 
-SMALL_RUN = ("--crop", 32, "--batch-size", 2, "--save-every", 2)
+# The number of threads decides how sums are rounded.
+SMALL_RUN = ("--crop", 32, "--batch-size", 2, "--save-every", 2, "--threads", 1)
 
 
 @pytest.fixture(scope="module")
@@ -102,22 +103,62 @@ def test_a_run_learns(material: Path, config: Path, tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_the_same_run(material: Path, config: Path, tmp_path: Path) -> None:
-    common = ("train", material, "--config", config, "--latent-space", "mine/1", "--hold-out", "b", *SMALL_RUN)
-    assert run(*common, "-o", tmp_path / "whole", "--steps", 6, "--cache", tmp_path / "cache").exit_code == 0
-    process = start(*common, "-o", tmp_path / "killed", "--steps", 6, "--cache", tmp_path / "cache")
+    settings = ("--latent-space", "mine/1", "--hold-out", "b", "--steps", 40, "--cache", tmp_path / "cache")
+    common = ("train", material, "--config", config, *settings, *SMALL_RUN)
+    assert run(*common, "-o", tmp_path / "whole").exit_code == 0
+    process = start(*common, "-o", tmp_path / "killed")
     while not (tmp_path / "killed" / "training.state").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.communicate()
+    assert read_state(tmp_path / "killed" / "training.state").step < 40
     with (tmp_path / "killed" / "log.jsonl").open("a") as log:
         log.write('{"step": 5, "lo')
-    result = run("train", "-o", tmp_path / "killed", "--resume", "--cache", tmp_path / "cache", "--save-every", 2)
+    result = run("train", "-o", tmp_path / "killed", "--resume", "--threads", 1)
     assert result.exit_code == 0, result.output
     whole, killed = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole.weights[name], killed.weights[name]) for name in whole.weights)
-    assert whole.notes["training_step"] == killed.notes["training_step"] == "6"
+    assert whole.notes["training_step"] == killed.notes["training_step"] == "40"
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
+
+
+def test_a_start_that_was_written_goes_on_as_a_run(material: Path, config: Path, tmp_path: Path) -> None:
+    common = ("train", material, "--config", config, "--latent-space", "mine/1", *SMALL_RUN)
+    assert run(*common, "-o", tmp_path / "straight", "--steps", 3).exit_code == 0
+    assert run(*common, "-o", tmp_path / "start", "--steps", 0).exit_code == 0
+    assert run("train", "-o", tmp_path / "start", "--resume", "--steps", 3, "--threads", 1).exit_code == 0
+    straight, resumed = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("straight", "start"))
+    assert all(torch.equal(straight.weights[name], resumed.weights[name]) for name in straight.weights)
+
+
+def test_a_run_does_not_go_on_with_other_clips(material: Path, config: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a_0.mp4").write_bytes((material / "a_0.mp4").read_bytes())
+    common = ("-o", tmp_path / "run", *("--config", config, "--steps", 0, *SMALL_RUN))
+    assert run("train", clips, *common).exit_code == 0
+    (clips / "c_0.mp4").write_bytes((material / "a_1.mp4").read_bytes())
+    result = run("train", "-o", tmp_path / "run", "--resume", "--steps", 2)
+    assert_failed(result, 1, "1 clips of a; 0 photos, and now there are 2 clips of a, c")
+
+
+def test_the_linear_codec_stays_fp32_under_autocast(small_network: TinyVae) -> None:
+    pixels = torch.rand(1, 3, 5, 24, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    untrained = TinyVae(SMALL_CONFIG)  # whose networks add nothing
+    with torch.autocast("cpu", torch.bfloat16):
+        moments = encode_clips(untrained, pixels)
+        decoded = decode_clips(untrained, moments[:, :16])
+        assert encode_clips(small_network, pixels).dtype == torch.float32
+    assert torch.allclose(moments, encode_clips(untrained, pixels), atol=1e-6)
+    assert torch.allclose(decoded, decode_clips(untrained, moments[:, :16]), atol=1e-6)
+
+
+def test_a_run_in_bf16_learns_in_fp32_weights(material: Path, config: Path, tmp_path: Path) -> None:
+    common = ("train", material, "-o", tmp_path / "run", "--config", config, "--dtype", "bf16", *SMALL_RUN)
+    assert run(*common, "--steps", 2).exit_code == 0
+    tensors = read_state(tmp_path / "run" / "training.state").tensors
+    assert {tensor.dtype for name, tensor in tensors.items() if name.startswith("network.")} == {torch.float32}
 
 
 def test_ctrl_c_leaves_a_run_that_can_go_on(material: Path, config: Path, tmp_path: Path) -> None:
@@ -131,7 +172,10 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(material: Path, config: Path, tmp_pa
     assert process.returncode == -signal.SIGINT
     assert {path.name for path in folder.iterdir()} <= {"frames", "log.jsonl", "model.safetensors", "training.state"}
     assert load_model(str(folder / "model.safetensors"), device="cpu").config.latent_space.startswith("small/")
-    assert run("train", "-o", folder, "--resume", "--steps", 4).exit_code == 0
+    step = read_state(folder / "training.state").step
+    assert run("train", "-o", folder, "--resume", "--steps", step + 2).exit_code == 0
+    assert read_state(folder / "training.state").step == step + 2
+    assert_failed(run("train", "-o", folder, "--resume", "--steps", step), 2, f"has taken {step + 2} already")
 
 
 def test_a_frozen_encoder_keeps_its_latents(
@@ -186,9 +230,9 @@ def test_what_a_step_sees_depends_on_seed_and_step_alone(material: Path, tmp_pat
 
 def test_a_photo_moves_smoothly_and_a_crop_is_of_the_clip() -> None:
     random = np.random.default_rng(0)
-    photos = [np.stack(moving_frames(1, 120, 100, seed=seed)) for seed in range(2)]
+    first, second = (np.stack(moving_frames(1, 120, 100, seed=seed)) for seed in range(2))
     for _ in range(20):
-        moving = moving_photo(photos, 9, 32, random)
+        moving = moving_photo(first, second, 9, 32, random)
         assert moving.shape == (9, 3, 32, 32)
         assert torch.isfinite(moving).all()
     clip = np.broadcast_to(np.arange(13, dtype=np.uint8)[:, None, None, None] * 10, (13, 3, 40, 50))
@@ -207,6 +251,19 @@ def test_a_direction_has_singular_values_near_one() -> None:
         assert float(values.max()) < 1.4
         # The same directions: it never turns against U V^T.
         assert float((orthogonalized(matrix) * (u @ vh)).sum()) > 0.8 * min(shape)
+
+
+def test_weights_do_not_grow_as_long_as_a_run_goes_on() -> None:
+    conv = nn.Conv2d(4, 4, 3)
+    weight = conv.weight
+    optimizer = Optimizer(nn.ModuleDict({"block": conv}), 0.1)
+    gradient = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    norms = []
+    for _ in range(100):
+        weight.grad = gradient.clone()
+        optimizer.step(1.0)
+        norms.append(float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2)))
+    assert norms[-1] < 1.05 * norms[-50]
 
 
 def test_an_optimiser_goes_on_from_its_state() -> None:
@@ -259,12 +316,19 @@ def test_the_logarithm_weighs_clips_alike() -> None:
         (("--crop", 512), 1, "no clip is left to train on"),
         (("--init", "nowhere"), 1, "nowhere: no such model"),
         (("--config", "missing.json"), 1, "missing.json"),
+        (("--config", "BAD"), 1, "--config: describes no network"),
+        (("--cache", "CONFIG"), 1, "name another folder with --cache"),
+        (("-o", "CONFIG"), 1, "config.json"),
+        (("NOTES",), 1, "notes.txt: neither a clip nor a photo"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(
     material: Path, config: Path, tmp_path: Path, arguments: tuple[object, ...], status: int, reason: str
 ) -> None:
-    given = [config if argument == "CONFIG" else argument for argument in arguments]
+    files = {"CONFIG": config, "BAD": tmp_path / "bad.json", "NOTES": tmp_path / "notes.txt"}
+    files["BAD"].write_text(json.dumps({"architecture": "tiny", "block_out_channels": [8, 4.5, 2]}))
+    files["NOTES"].touch()
+    given = [files.get(str(argument), argument) for argument in arguments]
     assert_failed(run("train", material, "-o", tmp_path / "run", "-q", "--steps", 0, *given), status, reason)
 
 
@@ -281,5 +345,6 @@ def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Pat
 def test_a_run_that_diverges_stops_and_says_so(material: Path, config: Path, tmp_path: Path) -> None:
     diverging = ("--steps", 9, "--save-every", 1, "--learning-rate", "1e30", "-q")
     result = run("train", material, "-o", tmp_path / "run", "--config", config, *SMALL_RUN, *diverging)
-    assert_failed(result, 1, "train at a lower --learning-rate")
-    assert 1 <= read_state(tmp_path / "run" / "training.state").step < 9
+    assert_failed(result, 1, "start it anew at a lower --learning-rate")
+    state = tmp_path / "run" / "training.state"
+    assert not state.exists() or all(bool(tensor.isfinite().all()) for tensor in read_state(state).tensors.values())

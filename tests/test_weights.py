@@ -32,6 +32,7 @@ def test_the_embedded_model_is_small_and_half_precision(tiny: Model) -> None:
     checkpoint = read_checkpoint(path)
     assert {weight.dtype for weight in checkpoint.weights.values()} == {torch.float16}
     assert tiny.config.latent_space == "tiny/1"
+    assert {"data", "held_out_scenes", "licence", "training", "training_log_sha256"} <= checkpoint.notes.keys()
     assert sum(weight.numel() for weight in checkpoint.weights.values()) <= 8_000_000
 
 

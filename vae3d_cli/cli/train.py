@@ -41,7 +41,7 @@ CropSide = Annotated[
 ]
 LearningRate = Annotated[float | None, typer.Option(metavar="RATE", min=0, help="The highest.  [default: 0.001]")]
 KlWeight = Annotated[
-    float | None, typer.Option(metavar="W", min=0, help="Weight of the KL divergence.  [default: 0.000004]")
+    float | None, typer.Option(metavar="W", min=0, help="Weight of the KL divergence.  [default: 0.000001]")
 ]
 HoldOut = Annotated[
     list[str] | None,
@@ -50,7 +50,9 @@ HoldOut = Annotated[
 TrainSeed = Annotated[
     int | None, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Seed of all that is drawn.  [default: 0]")
 ]
-SaveEvery = Annotated[int, typer.Option(metavar="N", min=1, help="Steps between saves, and validations.")]
+SaveEvery = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Steps between saves, and validations.  [default: 500]")
+]
 Cache = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where decoded frames are kept.  [default: RUN/frames]")
 ]
@@ -73,7 +75,7 @@ def train(
     kl_weight: KlWeight = None,
     hold_out: HoldOut = None,
     seed: TrainSeed = None,
-    save_every: SaveEvery = 500,
+    save_every: SaveEvery = None,
     cache: Cache = None,
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
@@ -95,6 +97,8 @@ def train(
         "sources": tuple(path.absolute() for path in sources or ()) or None,
         "held_out": tuple(hold_out or ()) or None,
         "freeze_encoder": freeze_encoder or None,
+        "save_every": save_every,
+        "cache": None if cache is None else cache.absolute(),
         "dtype": None if dtype is options.ComputeDtypeChoice.auto else dtype.value,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -102,17 +106,15 @@ def train(
         raise UsageError("--resume: goes on with the settings of the run; only --steps may be another")
     if not resume and sources is None:
         raise UsageError("DATA: give clips and photos, or folders of them")
-    if steps is not None:
-        given["steps"] = steps
-    run = _prepare(output, given, (init, config, latent_space), cache, device, threads, settings, resume)
-    _go(run, output, save_every, settings)
+    run = _prepare(output, given, (init, config, latent_space), steps, device, threads, settings, resume)
+    _go(run, output, settings)
 
 
 def _prepare(
     folder: Path,
     given: dict[str, Any],
     start: tuple[str | None, Path | None, str | None],
-    cache: Path | None,
+    steps: int | None,
     device: str,
     threads: int | None,
     settings: Settings,
@@ -128,15 +130,16 @@ def _prepare(
     hub.show_progress(settings.shows_progress)
     if threads is not None:
         torch.set_num_threads(threads)
-    frame_cache = training.FrameCache(cache or folder / "frames")
     if resume:
-        return training.resume_run(folder, given, frame_cache, device)
+        return training.resume_run(folder, steps, device)
+    if steps is not None:
+        given["steps"] = steps
     init, config, latent_space = start
     origin = training.Origin(init, None if config is None else read_config(config), latent_space)
-    return training.start_run(folder, training.TrainOptions(**given), origin, frame_cache, device)
+    return training.start_run(folder, training.TrainOptions(**given), origin, device)
 
 
-def _go(run: "Run", folder: Path, save_every: int, settings: Settings) -> None:
+def _go(run: "Run", folder: Path, settings: Settings) -> None:
     """Take the steps that are left, and present what came of it."""
     from vae3d_cli.training import MODEL_FILE, train
 
@@ -146,7 +149,7 @@ def _go(run: "Run", folder: Path, save_every: int, settings: Settings) -> None:
             quality = progress.quality
             update(progress.step, progress.steps, "" if quality is None else f"PSNR {quality.psnr:.2f} dB")
 
-        quality = train(run, folder, save_every, show)
+        quality = train(run, folder, show)
     model = folder / MODEL_FILE
     if settings.json:
         figures = None if quality is None else asdict(quality)

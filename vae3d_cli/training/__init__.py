@@ -1,13 +1,11 @@
 """Training the embedded model, and fine-tuning any."""
 
-from vae3d_cli.training.data import FrameCache
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.run import MODEL_FILE, Progress, Run, train
 from vae3d_cli.training.start import Origin, resume_run, start_run
 
 __all__ = [
     "MODEL_FILE",
-    "FrameCache",
     "Origin",
     "Progress",
     "Run",

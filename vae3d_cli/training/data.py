@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae3d_cli.errors import VideoError
+from vae3d_cli.errors import OutputError, VideoError
 from vae3d_cli.files import atomic_output
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import VideoReader, to_8_bit
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +27,24 @@ def scene_of(path: Path) -> str:
     return re.sub(r"_[0-9]+$", "", path.stem)
 
 
+def printable(name: str) -> str:
+    """A name as metadata can hold it, which is UTF-8; a file name need not be."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def find_files(sources: Sequence[Path], suffixes: set[str]) -> list[Path]:
     """The files with these suffixes among the sources, and below those that are folders.
 
     Raises:
-        VideoError: A source is not there.
+        VideoError: A source is not there, or a file that no name of a clip or a photo tells of.
     """
     paths = []
     for source in sources:
         if not source.exists():
             raise VideoError(f"{source}: there is no such file or folder; check the name")
+        if source.is_file() and source.suffix.lower() not in CLIP_SUFFIXES | PHOTO_SUFFIXES:
+            known = ", ".join(sorted(CLIP_SUFFIXES | PHOTO_SUFFIXES))
+            raise VideoError(f"{source}: neither a clip nor a photo by its name; those are {known}")
         found = sorted(source.rglob("*")) if source.is_dir() else [source]
         paths += [path for path in found if path.suffix.lower() in suffixes]
     return paths
@@ -54,16 +63,6 @@ def hold_out(clips: Sequence[Path], scenes: Collection[str]) -> tuple[list[Path]
     if not training:
         raise VideoError("no clip is left to train on; hold out fewer scenes")
     return training, [path for path in clips if scene_of(path) in scenes]
-
-
-def read_frames(path: Path) -> np.ndarray:
-    """All frames of a clip or a photo, `[T, 3, H, W]`, uint8.
-
-    Raises:
-        VideoError: It cannot be read.
-    """
-    with VideoReader(path) as video:
-        return np.stack([frame.rgb for frame in video])
 
 
 def to_pixels(frames: np.ndarray) -> Tensor:
@@ -89,14 +88,49 @@ class FrameCache:
             VideoError: It cannot be read.
             OutputError: The disk has no room for them.
         """
-        status = path.stat()
-        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-        entry = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+        try:
+            status = path.stat()
+            key = os.fsencode(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
+        except OSError as error:
+            raise VideoError(f"{path}: {error.strerror}; take it away") from error
+        entry = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
         if not entry.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            decoded = read_frames(path)
-            logger.info("%s: decoded, %d frames", path, len(decoded))
-            with atomic_output(entry) as temporary, temporary.open("wb") as file:
-                np.save(file, decoded)
+            make_folder(self.folder, "--cache")
+            with atomic_output(entry) as temporary:
+                num_frames = _decode(path, temporary)
+            logger.info("%s: decoded, %d frames", path, num_frames)
         frames: np.ndarray = np.load(entry, mmap_mode="r")
         return frames
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder, and those above it, where it is not there yet; `option` is what names it.
+
+    Raises:
+        OutputError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}; name another folder with {option}") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: permission denied; name another folder with {option}")
+
+
+def _decode(path: Path, output: Path) -> int:
+    """Write the frames of a clip or a photo, rounded to 8 bits, as an array of numpy's, and return their number."""
+    count = 0
+    with VideoReader(path) as video, output.open("wb") as file:
+
+        def write_header() -> None:
+            # It leaves room for any number of frames, so that it can be written again when they are counted.
+            shape = (count, 3, video.info.height, video.info.width)
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+        write_header()
+        for frame in video:
+            file.write((to_8_bit(frame.rgb) if frame.rgb.dtype == np.uint16 else frame.rgb).tobytes())
+            count += 1
+        file.seek(0)
+        write_header()
+    return count

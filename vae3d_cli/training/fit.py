@@ -13,6 +13,8 @@ from vae3d_cli.training.klt import BlockStatistics, blocks_of, linear_weights
 
 # A clip counts as 1 whatever its length and size; a photo shows as much of space and nothing of time.
 PHOTO_WEIGHT = 0.05
+# Of a long clip so many groups are looked at, evenly spaced.
+MAX_GROUPS = 64
 
 
 def fit(clips: Sequence[Path], photos: Sequence[Path], cache: FrameCache, config: TinyConfig, seed: int) -> TinyVae:
@@ -26,14 +28,14 @@ def fit(clips: Sequence[Path], photos: Sequence[Path], cache: FrameCache, config
     ratio = config.temporal_compression_ratio
     first, rest = (BlockStatistics(3 * config.spatial_compression_ratio**2 * frames) for frames in (1, ratio))
     for path in clips:
-        pixels = to_pixels(cache.frames(path))
-        num_frames = pixels.shape[2]
-        if num_frames <= ratio:
-            raise VideoError(f"{path}: has {num_frames} frames, and a clip needs {1 + ratio}; take it away")
-        starts = range(0, num_frames, 2 * ratio)
-        first.add(torch.cat([blocks_of(pixels[:, :, start : start + 1], config) for start in starts]), 1.0)
-        groups = torch.split(pixels[:, :, 1 : num_frames - (num_frames - 1) % ratio], ratio, dim=2)
-        rest.add(torch.cat([blocks_of(group, config) for group in groups]), 1.0)
+        frames = cache.frames(path)
+        if len(frames) <= ratio:
+            raise VideoError(f"{path}: has {len(frames)} frames, and a clip needs {1 + ratio}; take it away")
+        num_groups = (len(frames) - 1) // ratio
+        starts = range(1, len(frames) - ratio + 1, ratio * -(-num_groups // MAX_GROUPS))
+        for start in starts:
+            first.add(blocks_of(to_pixels(frames[start - 1 : start]), config), 1 / len(starts))
+            rest.add(blocks_of(to_pixels(frames[start : start + ratio]), config), 1 / len(starts))
     for path in photos:
         pixels = to_pixels(cache.frames(path))
         first.add(blocks_of(pixels, config), PHOTO_WEIGHT)

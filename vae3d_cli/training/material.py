@@ -1,5 +1,6 @@
 """What a run trains on, and what it is measured on."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from torch import Tensor
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.training.batches import Batches, BatchShape
-from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, FrameCache, find_files, hold_out
+from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, FrameCache, find_files, hold_out, printable, scene_of
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.validation import validation_pixels
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,30 +25,59 @@ class Material:
     batches: Batches
     validation: list[Tensor]
 
+    @property
+    def description(self) -> str:
+        """What a checkpoint says of it: numbers, and the names of the scenes."""
+        scenes = sorted({printable(scene_of(path)) for path in self.clips})
+        return f"{len(self.clips)} clips of {', '.join(scenes)}; {len(self.photos)} photos"
 
-def gather(options: TrainOptions, cache: FrameCache, config: VaeConfig) -> Material:
-    """Find and decode clips and photos.
+
+def check_crops(options: TrainOptions, config: VaeConfig) -> None:
+    """See that a model of this config can take such crops.
 
     Raises:
-        UsageError: A model of this config cannot take such crops.
-        VideoError: A source is not there or cannot be read, or no clip is left to train on.
-        OutputError: There is no room for the decoded frames.
+        UsageError: It cannot.
     """
     temporal, spatial = config.temporal_compression_ratio, config.spatial_compression_ratio
     if (options.num_frames - 1) % temporal or options.num_frames <= temporal:
         raise UsageError(f"--frames {options.num_frames}: give 1 + {temporal}k, such as {1 + 2 * temporal}")
     if options.size_px % spatial:
         raise UsageError(f"--crop {options.size_px}: give a multiple of {spatial}")
+
+
+def gather(options: TrainOptions, cache: FrameCache, config: VaeConfig) -> Material:
+    """Find and decode clips and photos, and leave out what is smaller than a crop.
+
+    Raises:
+        VideoError: A source is not there or cannot be read, or no clip is left to train on.
+        OutputError: There is no room for the decoded frames.
+    """
     found = find_files(options.sources, CLIP_SUFFIXES)
     if not found:
         where = ", ".join(map(str, options.sources))
         raise VideoError(f"{where}: no clips there; those are {', '.join(sorted(CLIP_SUFFIXES))}")
     clips, held_out = hold_out(found, options.held_out)
-    photos = find_files(options.sources, PHOTO_SUFFIXES)
+    clips = _large_enough(clips, cache, options.num_frames, options.size_px)
+    if not clips:
+        raise VideoError("no clip is left to train on; give longer or larger ones, or train on smaller crops")
+    photos = _large_enough(find_files(options.sources, PHOTO_SUFFIXES), cache, 1, options.size_px)
     shape = BatchShape(batch_size=options.batch_size, num_frames=options.num_frames, size_px=options.size_px)
     return Material(
         clips=clips,
         photos=photos,
         batches=Batches(clips, photos, cache, shape, options.seed),
-        validation=[validation_pixels(cache.frames(path), temporal) for path in held_out],
+        validation=[validation_pixels(cache.frames(path), config.temporal_compression_ratio) for path in held_out],
     )
+
+
+def _large_enough(paths: list[Path], cache: FrameCache, num_frames: int, size_px: int) -> list[Path]:
+    kept = []
+    for path in paths:
+        count, _, height, width = cache.frames(path).shape
+        if count >= num_frames and min(height, width) >= size_px:
+            kept.append(path)
+        else:
+            logger.info("%s: left out, %d frames of %dx%d", path, count, width, height)
+    if len(kept) < len(paths):
+        logger.warning("%d of %d files are smaller than a crop and left out", len(paths) - len(kept), len(paths))
+    return kept

@@ -31,9 +31,10 @@ def crop_clip(frames: np.ndarray, num_frames: int, size_px: int, random: np.rand
     return crop.flip(0) if random.random() < 0.5 else crop
 
 
-def moving_photo(photos: list[np.ndarray], num_frames: int, size_px: int, random: np.random.Generator) -> Tensor:
-    """A photo that pans, turns and zooms, or stands; sometimes another moves before it, or cuts in."""
-    first, second = (photos[int(index)] for index in random.integers(len(photos), size=2))
+def moving_photo(
+    first: np.ndarray, second: np.ndarray, num_frames: int, size_px: int, random: np.random.Generator
+) -> Tensor:
+    """A photo `[1, 3, H, W]` that pans, turns and zooms, or stands; sometimes another moves before it, or cuts in."""
     scene = _moving_layer(first, num_frames, size_px, 0.0 if random.random() < STATIC_SHARE else 1.0, random)
     kind = random.random()
     if kind < SECOND_LAYER_SHARE:

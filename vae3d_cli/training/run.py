@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vae3d_cli.errors import OutputError, TrainingError, WeightsError
+from vae3d_cli.errors import OutputError, TrainingError
 from vae3d_cli.files import atomic_output
 from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.training.material import Material
@@ -30,6 +30,7 @@ MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "training.state", "log.j
 LOG_EVERY = 20
 MAX_GRADIENT_NORM = 1.0
 NETWORK, AVERAGE = "network.", "average."
+LOWER = "the run has diverged; start it anew at a lower --learning-rate"
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,14 @@ class Run:
         self._reconstruct = torch.compile(reconstruct) if self.device.type == "cuda" else reconstruct
 
     def load(self, state: RunState) -> None:
-        """Go on from a state.
-
-        Raises:
-            WeightsError: It is of another network.
-        """
-        try:
-            with torch.no_grad():
-                for name, weight in self.network.named_parameters():
-                    weight.copy_(state.tensors[NETWORK + name])
-                for name, average in self.average.items():
-                    average.copy_(state.tensors[AVERAGE + name])
+        """Go on from a state; a `KeyError` names what it lacks."""
+        with torch.no_grad():
+            for name, weight in self.network.named_parameters():
+                weight.copy_(state.tensors[NETWORK + name])
+            for name, average in self.average.items():
+                average.copy_(state.tensors[AVERAGE + name])
+        if state.step:  # before the first there is nothing that the optimiser remembers
             self.optimizer.load(state.tensors)
-        except KeyError as error:
-            raise WeightsError(f"the state of the run lacks {error}; start the run anew") from error
         self.step = state.step
 
     def state(self) -> RunState:
@@ -98,11 +93,11 @@ class Run:
             decoded, posterior = self._reconstruct(self.network, pixels, generator)
         terms = objective(pixels, decoded, posterior)
         loss = terms.loss(options.kl_weight, of_logarithm=is_of_logarithm(self.step, options.steps))
-        if not math.isfinite(loss.item()):
-            raise TrainingError(f"step {self.step}: the loss is {loss.item()}; train at a lower --learning-rate")
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(self.trained.values(), MAX_GRADIENT_NORM)
+        if not math.isfinite(loss.item()) or not math.isfinite(norm):
+            raise TrainingError(f"step {self.step}: loss {loss.item()}, gradient {norm}; {LOWER}")
         self.optimizer.step(factor)
         averages, weights = list(self.average.values()), [weight.detach() for weight in self.trained.values()]
         torch._foreach_lerp_(averages, weights, 1 - average_decay(self.step))
@@ -115,12 +110,23 @@ class Run:
             "learning_rate": options.learning_rate * factor,
         }
 
+    def check(self) -> None:
+        """See that the weights are worth saving.
+
+        Raises:
+            TrainingError: The run has diverged.
+        """
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.trained.values()):
+            raise TrainingError(f"step {self.step}: a weight is not finite; {LOWER}")
+
     def autocast(self) -> AbstractContextManager[object]:
         """The networks in the run's dtype, the weights in fp32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def quality(self) -> Quality:
-        """That of the averaged weights, on the validation clips."""
+    def quality(self) -> Quality | None:
+        """That of the averaged weights, on the validation clips, if there are any."""
+        if not self.material.validation:
+            return None
         current = {name: weight.detach().clone() for name, weight in self.trained.items()}
         self._put(self.average)
         with self.autocast():
@@ -141,35 +147,30 @@ class Run:
             weight.copy_(weights[name])
 
 
-def train(
-    run: Run, folder: Path, save_every: int, progress: Callable[[Progress], None] = lambda _progress: None
-) -> Quality | None:
+def train(run: Run, folder: Path, progress: Callable[[Progress], None] = lambda _progress: None) -> Quality | None:
     """Take the steps that are left, and keep checkpoint, state and log in `folder`; a stop loses those since a save.
 
     Returns the quality on the validation clips at the end, if there are any.
 
     Raises:
-        OutputError: The folder cannot be made or written to.
+        OutputError: The folder cannot be written to.
         TrainingError: The run has diverged; what was saved last is still there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}; name another folder with -o") from error
     log = _Log(folder / LOG_FILE, run.step)
     workers = 0 if run.device.type == "cpu" else min(8, torch.get_num_threads())
     loader = DataLoader(run.material.batches, batch_size=None, sampler=count(run.step), num_workers=workers)
     steps, quality = run.options.steps, None
     start = time.perf_counter()
-    if run.step >= steps:
+    if run.step == steps:
         save(run, folder)
-        return None
+        return run.quality()
     for pixels in loader:
         figures = run.advance(pixels.to(run.device, non_blocking=True))
         if run.step % LOG_EVERY == 0 or run.step == steps:
             log.add(run.step, {**figures, "seconds": time.perf_counter() - start})
-        if run.step % save_every == 0 or run.step == steps:
-            quality = run.quality() if run.material.validation else None
+        if run.step % run.options.save_every == 0 or run.step == steps:
+            run.check()
+            quality = run.quality()
             if quality is not None:
                 log.add(run.step, {"validation": asdict(quality)})
             save(run, folder)
@@ -203,13 +204,30 @@ class _Log:
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        with _log_errors(path):
+            lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
         # A run that was killed may have written later lines, and half a line.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _is_of(line, step)]
         if kept != lines:
             with atomic_output(path) as temporary:
                 temporary.write_text("".join(kept))
 
     def add(self, step: int, figures: Mapping[str, object]) -> None:
-        with self._path.open("a") as file:
+        with _log_errors(self._path), self._path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
+
+
+def _is_of(line: str, last_step: int) -> bool:
+    """Whether this is a whole line of the log, of a step up to that one."""
+    try:
+        return line.endswith("\n") and int(json.loads(line)["step"]) <= last_step
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+@contextmanager
+def _log_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; the log of the run cannot be kept") from error

@@ -1,18 +1,16 @@
 """Where a run starts, or goes on."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vae3d_cli.config import TinyConfig, VaeConfig
-from vae3d_cli.errors import OutputError, UsageError
-from vae3d_cli.training.data import FrameCache, scene_of
+from vae3d_cli.errors import OutputError, UsageError, VideoError, WeightsError
+from vae3d_cli.training.data import FrameCache, make_folder, printable
 from vae3d_cli.training.fit import fit
-from vae3d_cli.training.material import gather
+from vae3d_cli.training.material import check_crops, gather
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.run import STATE_FILE, Run
 from vae3d_cli.training.state import read_state
@@ -32,13 +30,13 @@ class Origin:
     latent_space: str | None = None
 
 
-def start_run(folder: Path, options: TrainOptions, origin: Origin, cache: FrameCache, device: str) -> Run:
-    """A new run in `folder`, at step 0.
+def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) -> Run:
+    """A new run in `folder`, which is made, at step 0.
 
     Raises:
         UsageError: The options contradict each other.
         VideoError: A source is not there or cannot be read, or no clip is left to train on.
-        WeightsError: The checkpoint or the device is not there.
+        WeightsError: The checkpoint or the device is not there, or no network has the config.
         OutputError: There is a run in the folder already, or no room for the decoded frames.
     """
     torch_device = find_device(device)
@@ -48,6 +46,7 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, cache: FrameC
         raise UsageError("--freeze-encoder: keeps the latents of a checkpoint; give --init, and no --latent-space")
     if origin.init is not None and origin.config is not None:
         raise UsageError("--config: the checkpoint of --init has its own; leave it out")
+    check_crops(options, origin.config or TinyConfig())
     if (folder / STATE_FILE).exists():
         raise OutputError(f"{folder}: holds a run; go on with it by --resume, or name another folder")
     model = None if origin.init is None else load_model(origin.init, device="cpu", dtype="fp32")
@@ -55,12 +54,12 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, cache: FrameC
     if not options.freeze_encoder:
         name = origin.latent_space or f"{config.latent_space.partition('/')[0]}/{secrets.token_hex(4)}"
         config = replace(config, latent_space=name)
+    if origin.config is not None:
+        _check_network(config)
+    make_folder(folder, "-o")
+    cache = _cache_of(options, folder)
     material = gather(options, cache, config)
-    notes = {
-        "data": f"{len(material.clips)} clips of {', '.join(sorted(set(map(scene_of, material.clips))))}; "
-        f"{len(material.photos)} photos",
-        "held_out_scenes": ", ".join(options.held_out),
-    }
+    notes = {"data": material.description, "held_out_scenes": printable(", ".join(options.held_out))}
     if model is not None:
         network = model.network
         notes["initialised_from"] = f"{model.name}, encoder {model.encoder_sha256}"
@@ -73,23 +72,48 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, cache: FrameC
     return Run(_placed(network, torch_device), options, material, notes)
 
 
-def resume_run(folder: Path, changes: Mapping[str, Any], cache: FrameCache, device: str) -> Run:
-    """The run in a folder, where it stands; `changes` are of its options: another number of steps.
+def resume_run(folder: Path, steps: int | None, device: str) -> Run:
+    """The run in a folder, where it stands; it goes on to another number of `steps`, if that is given.
 
     Raises:
-        VideoError: A source is not there any more, or cannot be read.
+        UsageError: It has taken more steps already.
+        VideoError: A source is not there any more, is another, or cannot be read.
         WeightsError: There is no run, its state is damaged, or the device is not there.
     """
     torch_device = find_device(device)
-    state = read_state(folder / STATE_FILE)
-    options = replace(state.options, **changes)
-    material = gather(options, cache, state.config)
-    network = _placed(build_network(state.config), torch_device)
-    run = Run(network, options, material, state.notes)
-    run.load(state)
+    path = folder / STATE_FILE
+    state = read_state(path)
+    options = state.options if steps is None else replace(state.options, steps=steps)
+    if options.steps < state.step:
+        raise UsageError(f"--steps {steps}: the run has taken {state.step} already; give more")
+    material = gather(options, _cache_of(options, folder), state.config)
+    if material.description != state.notes["data"]:
+        raise VideoError(
+            f"{folder}: the run was trained on {state.notes['data']}, and now there are {material.description}; bring "
+            "the same files, or start a new run with --init"
+        )
+    run = Run(_placed(build_network(state.config), torch_device), options, material, state.notes)
+    try:
+        run.load(state)
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError(f"{path}: is not the state of its own network ({error}); start the run anew") from error
     return run
 
 
+def _cache_of(options: TrainOptions, folder: Path) -> FrameCache:
+    return FrameCache(options.cache or folder / "frames")
+
+
+def _check_network(config: VaeConfig) -> None:
+    """See that there is a network of a config, before any work; a dataclass takes anything."""
+    try:
+        with torch.device("meta"):
+            build_network(config)
+    except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise WeightsError(f"--config: describes no network ({error}); start from that of a checkpoint") from error
+
+
 def _placed(network: Network, device: torch.device) -> Network:
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, for the linear codec too
     order = torch.channels_last if isinstance(network.config, TinyConfig) else torch.channels_last_3d
     return network.to(device, memory_format=order)  # type: ignore[call-overload, no-any-return]

@@ -2,7 +2,7 @@
 
 from vae3d_cli.video.audio import AudioCopy, Span, check_audio
 from vae3d_cli.video.color import BT709, ColorTags
-from vae3d_cli.video.deep import is_deep
+from vae3d_cli.video.deep import is_deep, to_8_bit
 from vae3d_cli.video.encoding import PNG, EncoderOptions, suffix_of
 from vae3d_cli.video.filters import Frame, ReadOptions
 from vae3d_cli.video.reader import VideoInfo, VideoReader
@@ -29,4 +29,5 @@ __all__ = [
     "check_size",
     "is_deep",
     "suffix_of",
+    "to_8_bit",
 ]
