@@ -340,6 +340,7 @@ def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Pat
     assert_failed(run("train", material, "-o", tmp_path), 1, "holds a run")
     assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "damaged")
     assert_failed(run("train", tmp_path / "nowhere", "-o", tmp_path / "new"), 1, "nowhere: there is no such file")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_that_diverges_stops_and_says_so(material: Path, config: Path, tmp_path: Path) -> None:

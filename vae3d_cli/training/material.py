@@ -17,6 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The files of a run: clips and photos to train on, and clips for validation."""
+
+    clips: list[Path]
+    photos: list[Path]
+    held_out: list[Path]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Material:
     """Clips and photos, the batches made of them, and the held-out clips `[1, 3, T, H, W]` for validation."""
 
@@ -45,28 +54,38 @@ def check_crops(options: TrainOptions, config: VaeConfig) -> None:
         raise UsageError(f"--crop {options.size_px}: give a multiple of {spatial}")
 
 
-def gather(options: TrainOptions, cache: FrameCache, config: VaeConfig) -> Material:
-    """Find and decode clips and photos, and leave out what is smaller than a crop.
+def find_sources(options: TrainOptions) -> Sources:
+    """Find clips and photos, before any work.
 
     Raises:
-        VideoError: A source is not there or cannot be read, or no clip is left to train on.
-        OutputError: There is no room for the decoded frames.
+        VideoError: A source is not there, or no clip is left to train on.
     """
     found = find_files(options.sources, CLIP_SUFFIXES)
     if not found:
         where = ", ".join(map(str, options.sources))
         raise VideoError(f"{where}: no clips there; those are {', '.join(sorted(CLIP_SUFFIXES))}")
     clips, held_out = hold_out(found, options.held_out)
-    clips = _large_enough(clips, cache, options.num_frames, options.size_px)
+    return Sources(clips=clips, photos=find_files(options.sources, PHOTO_SUFFIXES), held_out=held_out)
+
+
+def gather(sources: Sources, options: TrainOptions, cache: FrameCache, config: VaeConfig) -> Material:
+    """Decode clips and photos, and leave out what is smaller than a crop.
+
+    Raises:
+        VideoError: A source cannot be read, or no clip is left to train on.
+        OutputError: There is no room for the decoded frames.
+    """
+    clips = _large_enough(sources.clips, cache, options.num_frames, options.size_px)
     if not clips:
         raise VideoError("no clip is left to train on; give longer or larger ones, or train on smaller crops")
-    photos = _large_enough(find_files(options.sources, PHOTO_SUFFIXES), cache, 1, options.size_px)
+    photos = _large_enough(sources.photos, cache, 1, options.size_px)
+    ratio = config.temporal_compression_ratio
     shape = BatchShape(batch_size=options.batch_size, num_frames=options.num_frames, size_px=options.size_px)
     return Material(
         clips=clips,
         photos=photos,
         batches=Batches(clips, photos, cache, shape, options.seed),
-        validation=[validation_pixels(cache.frames(path), config.temporal_compression_ratio) for path in held_out],
+        validation=[validation_pixels(cache.frames(path), ratio) for path in sources.held_out],
     )
 
 

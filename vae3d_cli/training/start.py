@@ -10,7 +10,7 @@ from vae3d_cli.config import TinyConfig, VaeConfig
 from vae3d_cli.errors import OutputError, UsageError, VideoError, WeightsError
 from vae3d_cli.training.data import FrameCache, make_folder, printable
 from vae3d_cli.training.fit import fit
-from vae3d_cli.training.material import check_crops, gather
+from vae3d_cli.training.material import check_crops, find_sources, gather
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.run import STATE_FILE, Run
 from vae3d_cli.training.state import read_state
@@ -47,6 +47,7 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
     if origin.init is not None and origin.config is not None:
         raise UsageError("--config: the checkpoint of --init has its own; leave it out")
     check_crops(options, origin.config or TinyConfig())
+    sources = find_sources(options)
     if (folder / STATE_FILE).exists():
         raise OutputError(f"{folder}: holds a run; go on with it by --resume, or name another folder")
     model = None if origin.init is None else load_model(origin.init, device="cpu", dtype="fp32")
@@ -58,7 +59,7 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
         _check_network(config)
     make_folder(folder, "-o")
     cache = _cache_of(options, folder)
-    material = gather(options, cache, config)
+    material = gather(sources, options, cache, config)
     notes = {"data": material.description, "held_out_scenes": printable(", ".join(options.held_out))}
     if model is not None:
         network = model.network
@@ -86,7 +87,7 @@ def resume_run(folder: Path, steps: int | None, device: str) -> Run:
     options = state.options if steps is None else replace(state.options, steps=steps)
     if options.steps < state.step:
         raise UsageError(f"--steps {steps}: the run has taken {state.step} already; give more")
-    material = gather(options, _cache_of(options, folder), state.config)
+    material = gather(find_sources(options), options, _cache_of(options, folder), state.config)
     if material.description != state.notes["data"]:
         raise VideoError(
             f"{folder}: the run was trained on {state.notes['data']}, and now there are {material.description}; bring "
