@@ -10,6 +10,8 @@ import pytest
 from tests.clips import NTSC, read_back, write_clip
 from tests.commands import run
 from tests.test_reading import ONE, write_timed
+from vae3d_cli.codec import roundtrip_video
+from vae3d_cli.weights import Model
 
 TICK = Fraction(1, 90000)
 # A phone's rate wanders; one frame lasts a tick, and one long.
@@ -45,6 +47,16 @@ def test_a_last_frame_that_is_held_is_held_again(tmp_path: Path) -> None:
     assert run("decode", clip.with_suffix(".safetensors"), "-o", part, "-q", "--frames", 3).exit_code == 0
     assert last_duration(whole) == last_duration(clip) == Fraction(7, 10)
     assert last_duration(part) == Fraction(1, 30)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 4, 7, 8])
+def test_b_frames_do_not_hide_a_held_last_frame(tmp_path: Path, small: Model, num_frames: int) -> None:
+    stamps = [3000 * number for number in range(num_frames)]
+    clip = write_timed(tmp_path / "clip.mp4", TICK, stamps, [3000] * (num_frames - 1) + [63000])
+    for suffix in (".mp4", ".mov"):
+        recon = tmp_path / f"out{suffix}"
+        roundtrip_video(clip, small, outputs={"recon": recon})
+        assert last_duration(recon) == Fraction(7, 10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -121,9 +122,21 @@ class VideoWriter:
             frame = self._frame(rgb)
             frame.pts, frame.duration = int(schedule.stamps[number]), int(schedule.durations[number])
             frame.time_base = schedule.time_base
+            if self._ends_on_its_own(number):
+                frame.pict_type = PictureType.I
             self._container.mux(self._stream.encode(frame))
             self._mux_audio(int(schedule.stamps[number]) * schedule.time_base)
             self._num_written += 1
+
+    def _ends_on_its_own(self, number: int) -> bool:
+        """Whether this is the last frame of an mp4, and lasts longer or shorter than the one before.
+
+        FFmpeg ends the track with the frame that is decoded last, which may be a B-frame shown earlier. After a key
+        frame no earlier one is decoded.
+        """
+        durations = self._schedule.durations
+        is_last = number == self._num_frames - 1 > 0
+        return self._container_of.is_iso_media and is_last and bool(durations[number] != durations[number - 1])
 
     def _frame(self, rgb: NDArray[Any]) -> av.VideoFrame:
         """The frame in the encoder's format."""
