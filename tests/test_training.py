@@ -1,5 +1,6 @@
 """Training: runs that learn, stop and go on, and the checkpoints that come of them."""
 
+import copy
 import hashlib
 import json
 import signal
@@ -18,14 +19,18 @@ from tests.commands import assert_failed, json_lines, run, start
 from tests.conftest import SMALL_CONFIG
 from tests.hunyuanvideo import SMALL as SMALL_HUNYUANVIDEO
 from vae3d_cli.config import TinyConfig
+from vae3d_cli.errors import TrainingError
 from vae3d_cli.model.cache import TemporalCache
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.training.batches import Batches, BatchShape
 from vae3d_cli.training.data import FrameCache, to_pixels
 from vae3d_cli.training.folding import decode_clips, encode_clips
+from vae3d_cli.training.material import Material
 from vae3d_cli.training.motion import crop_clip, moving_photo
 from vae3d_cli.training.objective import Objective, reconstruct
 from vae3d_cli.training.optimizer import Optimizer, orthogonalized
+from vae3d_cli.training.options import TrainOptions
+from vae3d_cli.training.run import Run
 from vae3d_cli.training.schedule import rate_factor
 from vae3d_cli.training.state import read_state
 from vae3d_cli.weights import Model, load_model, read_checkpoint
@@ -341,6 +346,17 @@ def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Pat
     assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "damaged")
     assert_failed(run("train", tmp_path / "nowhere", "-o", tmp_path / "new"), 1, "nowhere: there is no such file")
     assert not (tmp_path / "new").exists()
+
+
+def test_weights_that_are_not_finite_are_not_worth_saving(small_network: TinyVae) -> None:
+    network = copy.deepcopy(small_network)
+    material = Material(clips=[], photos=[], batches=None, validation=[])  # type: ignore[arg-type]
+    trained = Run(network, TrainOptions(sources=()), material, {})
+    trained.check()
+    with torch.no_grad():
+        network.decoder.conv_out.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match="not finite"):
+        trained.check()
 
 
 def test_a_run_that_diverges_stops_and_says_so(material: Path, config: Path, tmp_path: Path) -> None:
