@@ -10,8 +10,9 @@ from torch import Tensor
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 
-# As small as the tests of diffusers, and one whose widths all differ.
+# As small as the tests of diffusers, and one wide enough for all kernels, and one whose widths all differ.
 SMALL = HunyuanVideoConfig(latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)
+WIDE = HunyuanVideoConfig(latent_channels=4, block_out_channels=(32, 32, 32, 32), layers_per_block=1, norm_num_groups=4)
 UNEVEN = HunyuanVideoConfig(block_out_channels=(8, 16, 24, 32), norm_num_groups=8)
 
 

@@ -19,7 +19,8 @@ ALLOWED = {
     "latents": {"errors", "files"},
     "metrics": set(),
     "weights": {"config", "errors", "model"},
-    "execution": {"config", "errors", "geometry", "model"},
+    "kernels": set(),
+    "execution": {"config", "errors", "geometry", "kernels", "model"},
     "codec": {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },

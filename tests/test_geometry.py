@@ -15,7 +15,6 @@ from vae3d_cli.geometry import (
     latent_frame_of,
     latent_size,
     latents_shape,
-    nearest_source,
     num_decoded_frames,
     num_latent_frames,
     padded_num_frames,
@@ -107,11 +106,6 @@ def test_the_reach_of_a_convolution_is_what_it_reads(kernel: int, stride: int, p
             reach = conv_reach(start, stop, size, kernel=kernel, stride=stride, padding=padding)
             read = [reach.start] * reach.before + [*range(reach.start, reach.stop)] + [reach.stop - 1] * reach.after
             assert read == padded[start * stride : (stop - 1) * stride + kernel]
-
-
-def test_upsampling_repeats_all_but_the_first_frame() -> None:
-    assert [nearest_source(index, 2, keeps_first=True) for index in range(7)] == [0, 1, 1, 2, 2, 3, 3]
-    assert [nearest_source(index, 2, keeps_first=False) for index in range(6)] == [0, 0, 1, 1, 2, 2]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 50))

@@ -118,13 +118,6 @@ def conv_reach(start: int, stop: int, size: int, *, kernel: int, stride: int, pa
     return Reach(max(first, 0), min(last, size), max(-first, 0), max(last - size, 0))
 
 
-def nearest_source(index: int, factor: int, *, keeps_first: bool) -> int:
-    """The position that nearest upsampling copies to `index`; with `keeps_first` position 0 is not repeated."""
-    if keeps_first:
-        return -(-index // factor)
-    return index // factor
-
-
 @dataclass(frozen=True)
 class Slab:
     """A part of a clip at one layer: frames `start` to `stop - 1`, rows `top` to `bottom - 1`, all columns."""

@@ -1,19 +1,16 @@
-"""A whole clip through HunyuanVideo's network, exactly: at once where that fits, else layer by layer."""
+"""A whole clip through HunyuanVideo's network: how it is gathered, and how it runs at once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
 
 from vae3d_cli.execution.activation import Activation
-from vae3d_cli.execution.layers import ConvLayer, Layer
-from vae3d_cli.execution.layerwise import run_layerwise
-from vae3d_cli.execution.memory import Memory, out_of_memory_ignored, size_text
-from vae3d_cli.execution.slabs import Progress, slab_bytes
+from vae3d_cli.execution.layers import Layer
+from vae3d_cli.execution.memory import Memory
+from vae3d_cli.execution.slabs import Progress
 from vae3d_cli.geometry import Slab
-from vae3d_cli.model.hunyuanvideo import Size
 
 WHOLE, LAYERWISE = "whole", "layerwise"
 
@@ -53,42 +50,3 @@ def run_whole(source: Activation, coder: Coder, progress: Progress) -> Iterator[
     source.buffer.free()
     progress(1.0)
     yield outputs
-
-
-def run_exactly(
-    source: Activation, coder: Coder, memory: Memory, progress: Progress, chosen: Callable[[str, str], None]
-) -> Iterator[Tensor]:
-    """At once if it fits the budget by an estimate, else layer by layer; also where it did not fit after all.
-
-    `chosen` is told which, by the name of the strategy, and why.
-    """
-    needed = whole_bytes(coder.layers, source.size, coder.dtype)
-    sizes = f"take about {size_text(needed)}, and --memory is {size_text(memory.budget_bytes)}"
-    reason = f"{source.size[0]} frames at once {sizes}"
-    # Past 2 GiB values not every kernel of CUDA can count.
-    countable = memory.device.type != "cuda" or needed // coder.dtype.itemsize < 1 << 31
-    if needed <= memory.left_bytes and countable:
-        chosen(WHOLE, reason)
-        with out_of_memory_ignored():
-            yield from run_whole(source, coder, progress)
-            return
-        reason = "out of memory at once"
-    chosen(LAYERWISE, reason)
-    yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
-
-
-def whole_bytes(layers: list[Layer], size: Size, dtype: torch.dtype) -> int:
-    """About how much a clip takes at once: the layer that takes most, with what its residual keeps, and a third more.
-
-    The third is what was measured on the CPU for clips of 9x128x128 to 17x256x256.
-    """
-    most, kept = 0, 0
-    for layer in layers:
-        whole = Slab(0, layer.out_size(size)[0], 0, layer.out_size(size)[1])
-        if isinstance(layer, ConvLayer) and layer.opens:
-            kept = prod(size) * layer.in_channels * dtype.itemsize
-        most = max(most, kept + slab_bytes(layer, size, whole, dtype))
-        if isinstance(layer, ConvLayer) and layer.closes:
-            kept = 0
-        size = layer.out_size(size)
-    return most * 4 // 3

@@ -1,12 +1,13 @@
 """HunyuanVideo's network as a list of layers, in the order in which a clip goes through them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
-from vae3d_cli.geometry import Reach, Slab, conv_reach, nearest_source
+from vae3d_cli.geometry import Reach, Slab, conv_reach
+from vae3d_cli.kernels import STILL, UPSAMPLE, WINOGRAD, upsampling, winograd
 from vae3d_cli.model.hunyuanvideo import (
     CausalAttention,
     HunyuanVideoVae,
@@ -19,6 +20,8 @@ from vae3d_cli.model.hunyuanvideo import (
 from vae3d_cli.model.normalization import GroupNorm
 
 SAME: Size = (1, 1, 1)
+# Where Winograd's transforms pay: measured on two AVX-512 cores.
+_WINOGRAD_CHANNELS, _WINOGRAD_POSITIONS = 32, 2048
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ConvLayer:
     """A convolution and what comes with it.
 
     Before it `norm` and SiLU, or nearest upsampling by `factors`. A layer that `opens` a residual has its input kept;
-    the one that `closes` it adds what was kept, through `shortcut` where the widths differ.
+    the one that `closes` it adds what was kept, through `shortcut` where the widths differ. `kernels` may compute it.
     """
 
     conv: nn.Conv3d
@@ -35,6 +38,7 @@ class ConvLayer:
     opens: bool = False
     closes: bool = False
     shortcut: nn.Conv3d | None = None
+    kernels: frozenset[str] = frozenset()
 
     @property
     def in_channels(self) -> int:
@@ -58,21 +62,45 @@ class ConvLayer:
         )
         return (frames, height, width)
 
-    def reach(self, axis: int, start: int, stop: int, size: Size) -> Reach:
-        """What outputs `start` to `stop - 1` along an axis (0 is time) read of the upsampled input."""
-        kernel = self.conv.kernel_size[axis]
-        return conv_reach(
-            start,
-            stop,
-            self.upsampled_size(size)[axis],
-            kernel=kernel,
-            stride=self.conv.stride[axis],
-            padding=kernel - 1 if axis == 0 else kernel // 2,
-        )
+    def kernel(self, size: Size) -> str | None:
+        """What computes it for a clip of `size`; nothing is the library's own convolution."""
+        if self.factors != SAME:
+            return UPSAMPLE if UPSAMPLE in self.kernels else None
+        pays = (
+            min(self.in_channels, self.out_channels) >= _WINOGRAD_CHANNELS and prod(size) >= _WINOGRAD_POSITIONS
+        ) and (self.conv.kernel_size, self.conv.stride) == ((3, 3, 3), SAME)
+        return WINOGRAD if pays and WINOGRAD in self.kernels else None
 
-    def source(self, axis: int, index: int) -> int:
-        """The position of the input that the upsampled `index` is a copy of."""
-        return nearest_source(index, self.factors[axis], keeps_first=axis == 0)
+    def weight(self, size: Size) -> Tensor:
+        """`[N, C, t, h, w]`; all taps in time meet the same frame of a clip of one, and are added up beforehand."""
+        weight = self.conv.weight
+        return weight.sum(dim=2, keepdim=True) if self._is_still(size) else weight
+
+    def factor(self, size: Size) -> int:
+        """Upsampling in time, which a single frame does not see."""
+        return 1 if size[0] == 1 else self.factors[0]
+
+    def prepared_bytes(self, size: Size) -> int:
+        """What a kernel's weights take, while they are made."""
+        points = {WINOGRAD: 36 + 9, UPSAMPLE: 9 + 9 * self.factor(size), None: 9 * self._is_still(size)}
+        taps = 2 if self.factor(size) == 2 else self._taps(size)
+        return 4 * self.in_channels * self.out_channels * taps * points[self.kernel(size)]
+
+    def reach(self, axis: int, start: int, stop: int, size: Size) -> Reach:
+        """What outputs `start` to `stop - 1` along an axis (0 is time) read of the input; a kernel may read more."""
+        if self.factors != SAME:
+            if axis > 0:
+                return conv_reach(start // 2, -(-stop // 2), size[axis], kernel=3, stride=1, padding=1)
+            factor = self.factor(size)
+            taps = self._taps(size) if factor == 1 else 2
+            first, last = (upsampling.source_frame(index, factor) for index in (start, stop - 1))
+            return conv_reach(first, last + 1, size[0], kernel=taps, stride=1, padding=taps - 1)
+        kernel = self.conv.kernel_size[axis] if axis > 0 else self._taps(size)
+        padding = kernel // 2 if axis > 0 else kernel - 1
+        reach = conv_reach(start, stop, size[axis], kernel=kernel, stride=self.conv.stride[axis], padding=padding)
+        if axis > 0 and self.kernel(size) == WINOGRAD:
+            return replace(reach, after=reach.after + (start - stop) % winograd.TILE)
+        return reach
 
     def work(self, size: Size) -> int:
         """Multiplications, for a clip of `size`."""
@@ -81,17 +109,36 @@ class ConvLayer:
     def values_held(self, size: Size, slab: Slab) -> int:
         """How many values are live at most while a slab of the output is made."""
         out_width = self.out_size(size)[2]
-        frames, rows, columns = (
-            self.reach(axis, start, stop, size)
-            for axis, start, stop in ((0, slab.start, slab.stop), (1, slab.top, slab.bottom), (2, 0, out_width))
+        frames, rows = slab.stop - slab.start, slab.bottom - slab.top
+        reaches = (
+            self.reach(0, slab.start, slab.stop, size),
+            self.reach(1, slab.top, slab.bottom, size),
+            self.reach(2, 0, out_width, size),
         )
-        padded = self.in_channels * prod(
-            reach.stop - reach.start + reach.before + reach.after for reach in (frames, rows, columns)
-        )
-        out = (slab.stop - slab.start) * (slab.bottom - slab.top) * out_width * self.out_channels
-        added = out if self.shortcut is None else out + out // self.out_channels * self.shortcut.in_channels
-        # Before and after the normalisation or the padding; then the output, and as much for the library; the residual.
-        return max(2 * padded, padded + 2 * out, out + added)
+        padded = self.in_channels * prod(reach.stop - reach.start + reach.before + reach.after for reach in reaches)
+        kernel = self.kernel(size)
+        unit = {WINOGRAD: winograd.TILE, UPSAMPLE: 2, None: 2 if self.factors != SAME else 1}[kernel]
+        # What is made in whole units, one more of them where a slab of upsampled rows begins and ends within one.
+        tall, wide = (-(-rows // unit) + (self.factors != SAME)) * unit, -(-out_width // unit) * unit
+        out = frames * tall * wide * self.out_channels
+        if kernel == WINOGRAD:
+            scratch = winograd.values_held(frames, tall, wide, self._taps(size), self.in_channels, self.out_channels)
+        elif kernel == UPSAMPLE:
+            scratch = upsampling.values_held(tall, wide, self.out_channels)
+        elif self.factors != SAME:
+            scratch = (frames + 2) * (tall + 2) * (wide + 2) * self.in_channels + out
+        else:
+            scratch = out
+        kept = frames * rows * out_width
+        added = kept * (self.out_channels if self.shortcut is None else self.out_channels + self.shortcut.in_channels)
+        # Before and after the normalisation or the padding; then the output, and what makes it; the residual.
+        return max(2 * padded, padded + out + scratch, out + added)
+
+    def _is_still(self, size: Size) -> bool:
+        return STILL in self.kernels and size[0] == 1 and self.conv.kernel_size[0] > 1
+
+    def _taps(self, size: Size) -> int:
+        return 1 if self._is_still(size) else self.conv.kernel_size[0]
 
 
 @dataclass(frozen=True)
@@ -127,26 +174,32 @@ class AttentionLayer:
 Layer = ConvLayer | AttentionLayer
 
 
-def encoder_layers(network: HunyuanVideoVae) -> list[Layer]:
+def encoder_layers(network: HunyuanVideoVae, kernels: frozenset[str] = frozenset()) -> list[Layer]:
     """Pixels to moments."""
     encoder = network.encoder
-    return [
+    layers: list[Layer] = [
         ConvLayer(encoder.conv_in.conv),
         *_layers_of([*encoder.down_blocks, encoder.mid_block]),
         ConvLayer(encoder.conv_out.conv, encoder.conv_norm_out),
         ConvLayer(network.quant_conv),
     ]
+    return _given(layers, kernels)
 
 
-def decoder_layers(network: HunyuanVideoVae) -> list[Layer]:
+def decoder_layers(network: HunyuanVideoVae, kernels: frozenset[str] = frozenset()) -> list[Layer]:
     """Latents to pixels."""
     decoder = network.decoder
-    return [
+    layers: list[Layer] = [
         ConvLayer(network.post_quant_conv),
         ConvLayer(decoder.conv_in.conv),
         *_layers_of([decoder.mid_block, *decoder.up_blocks]),
         ConvLayer(decoder.conv_out.conv, decoder.conv_norm_out),
     ]
+    return _given(layers, kernels)
+
+
+def _given(layers: list[Layer], kernels: frozenset[str]) -> list[Layer]:
+    return [replace(layer, kernels=kernels) if isinstance(layer, ConvLayer) else layer for layer in layers]
 
 
 def _layers_of(blocks: Iterable[MidBlock | Stage]) -> Iterator[Layer]:

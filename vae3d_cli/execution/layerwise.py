@@ -5,7 +5,8 @@ are gathered when its input is written. A slab reads two frames more of the past
 activation rests where there is room; the output of a residual block takes the place of its input.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
@@ -16,8 +17,9 @@ from torch import Tensor
 from vae3d_cli.execution.activation import Activation, to_channels_first, to_channels_last
 from vae3d_cli.execution.layers import SAME, AttentionLayer, ConvLayer, Layer
 from vae3d_cli.execution.memory import Memory
-from vae3d_cli.execution.slabs import Progress, SlabLoop
+from vae3d_cli.execution.slabs import Progress, SlabLoop, slab_bytes
 from vae3d_cli.geometry import Reach, Slab, plan_slabs
+from vae3d_cli.kernels import UPSAMPLE, WINOGRAD, upsampling, winograd
 from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
 from vae3d_cli.model.hunyuanvideo import Size
 from vae3d_cli.model.normalization import Statistics
@@ -32,6 +34,7 @@ def run_layerwise(
         MemoryLimitError: A single row does not fit the budget.
         OutputError: There is no room on the disk for what does not fit.
     """
+    layers = _fitting(layers, source.size, memory, dtype)
     run = _LayerwiseRun(SlabLoop(layers, source.size, memory, dtype, progress))
     x, kept, statistics = source, None, Statistics()
     for layer, following in pairwise(layers):
@@ -82,26 +85,27 @@ class _LayerwiseRun:
         self, layer: ConvLayer, x: Activation, statistics: Statistics, kept: Activation | None
     ) -> Iterator[tuple[Slab, Tensor]]:
         """The output of a layer, slab by slab."""
+        size = x.size
         normalized = None if layer.norm is None else layer.norm.given(statistics, self._memory.device)
-        conv = layer.conv
-        columns = layer.reach(2, 0, layer.out_size(x.size)[2], x.size)
+        columns = layer.reach(2, 0, layer.out_size(size)[2], size)
 
-        def compute(slab: Slab) -> Tensor:
-            frames = layer.reach(0, slab.start, slab.stop, x.size)
-            rows = layer.reach(1, slab.top, slab.bottom, x.size)
-            values = _read(layer, x, frames, rows)
+        def read(frames: Reach, rows: Reach) -> Tensor:
+            values = x.read(frames, rows)
             if normalized is not None:
                 values = F.silu(normalized(values), inplace=True)
-            if conv.kernel_size[2] > 1:
-                copies = (columns.before, columns.after, rows.before, rows.after, frames.before, frames.after)
-                values = F.pad(values, copies, mode="replicate")
-            values = F.conv3d(values, conv.weight, conv.bias, conv.stride)
+            return _padded(values, frames, rows, columns)
+
+        def compute(slab: Slab) -> Tensor:
+            frames = layer.reach(0, slab.start, slab.stop, size)
+            values = convolution(read(frames, layer.reach(1, slab.top, slab.bottom, size)), slab)
             if layer.closes and kept is not None:
                 residual = kept.read_slab(slab)
                 values.add_(residual if layer.shortcut is None else layer.shortcut(residual))
             return values
 
-        return self._loop.each(layer, x.size, self._loop.plan(layer, x.size), compute)
+        with self._memory.held(layer.prepared_bytes(size)):
+            convolution = _convolution(layer, size)
+            yield from self._loop.each(layer, size, self._loop.plan(layer, size), compute)
 
     def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
         """Add the attention of each frame over the frames so far to `x`, in place."""
@@ -159,22 +163,73 @@ class _LayerwiseRun:
         return Activation(self._memory.allocate(prod(size) * channels, self._loop.dtype), size, channels)
 
 
-def _read(layer: ConvLayer, x: Activation, frames: Reach, rows: Reach) -> Tensor:
-    """What the convolution sees of these upsampled frames and rows, `[1, C, t, h, W]`."""
-    if layer.factors == SAME:
-        return x.read(frames, rows)
-    sources = [
-        [layer.source(axis, index) for index in range(start, stop)]
-        for axis, start, stop in (
-            (0, frames.start, frames.stop),
-            (1, rows.start, rows.stop),
-            (2, 0, layer.upsampled_size(x.size)[2]),
-        )
-    ]
-    near_frames, near_rows = (Reach(source[0], source[-1] + 1, 0, 0) for source in sources[:2])
-    values = x.read(near_frames, near_rows)[0].permute(1, 2, 3, 0)
-    time, height, width = (torch.tensor(source, device=values.device) - source[0] for source in sources)
-    return values[time[:, None, None], height[:, None], width].permute(3, 0, 1, 2)[None]
+def _fitting(layers: list[Layer], size: Size, memory: Memory, dtype: torch.dtype) -> list[Layer]:
+    """The layers, without their kernels where those need more than is kept free for a slab."""
+    fitting: list[Layer] = []
+    for layer in layers:
+        fits = layer
+        if isinstance(layer, ConvLayer):
+            needed = layer.prepared_bytes(size) + slab_bytes(layer, size, Slab(0, 1, 0, 1), dtype)
+            fits = layer if needed <= memory.slab_bytes else replace(layer, kernels=frozenset())
+        fitting.append(fits)
+        size = layer.out_size(size)
+    return fitting
+
+
+def _convolution(layer: ConvLayer, size: Size) -> Callable[[Tensor, Slab], Tensor]:
+    """The convolution of a layer: what a slab reads, padded, `[1, C, t, h, w]` to its output `[1, N, t, h, W]`."""
+    weight, bias, width = layer.weight(size), layer.conv.bias, layer.out_size(size)[2]
+    kernel, factor = layer.kernel(size), layer.factor(size)
+    if kernel is None and layer.factors == SAME:
+        return lambda values, _slab: F.conv3d(values, weight, bias, layer.conv.stride)
+    assert bias is not None
+    if kernel == WINOGRAD:
+        points = winograd.prepare(weight)
+
+        def by_winograd(values: Tensor, slab: Slab) -> Tensor:
+            outputs = winograd.convolve(_channels_last(values), points, bias)
+            return _channels_first(outputs[:, : slab.bottom - slab.top, :width])
+
+        return by_winograd
+    taps = upsampling.prepare(weight, factor) if kernel == UPSAMPLE else None
+
+    def upsampled(values: Tensor, slab: Slab) -> Tensor:
+        if taps is None:
+            outputs = upsampling.plain(values, weight, bias, factor, slab.start, slab.stop)
+        else:
+            outputs = _channels_first(upsampling.convolve(_channels_last(values), taps, bias, slab.start, slab.stop))
+        top = slab.top % 2  # pairs of rows are made, of which the first may not be asked for
+        return outputs[:, :, :, top : top + slab.bottom - slab.top]
+
+    return upsampled
+
+
+def _padded(values: Tensor, frames: Reach, rows: Reach, columns: Reach) -> Tensor:
+    """`[1, C, t, h, W]` with the copies of the edge, channels last."""
+    _, channels, *sizes = values.shape
+    time, height, width = (
+        slice(reach.before, reach.before + size) for reach, size in zip((frames, rows, columns), sizes, strict=True)
+    )
+    lengths = [size + reach.before + reach.after for size, reach in zip(sizes, (frames, rows, columns), strict=True)]
+    padded = torch.empty(
+        (1, channels, *lengths), dtype=values.dtype, device=values.device, memory_format=torch.channels_last_3d
+    )
+    padded[:, :, time, height, width] = values
+    for axis, inner, outer in ((4, width, (time, height)), (3, height, (time,)), (2, time, ())):
+        whole = padded[:, :, *outer]
+        first, last = whole.narrow(axis, inner.start, 1), whole.narrow(axis, inner.stop - 1, 1)
+        whole.narrow(axis, 0, inner.start).copy_(first.expand_as(whole.narrow(axis, 0, inner.start)))
+        after = whole.narrow(axis, inner.stop, whole.shape[axis] - inner.stop)
+        after.copy_(last.expand_as(after))
+    return padded
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    return values[0].permute(1, 2, 3, 0)
+
+
+def _channels_first(values: Tensor) -> Tensor:
+    return values.permute(3, 0, 1, 2)[None]
 
 
 def _as_slab(tokens: Tensor, slab: Slab, width: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae3d_cli.errors import MemoryLimitError, OutputError
 
 # Beyond this a larger slab is no faster, and the room is better used to keep activations near.
-MAX_SLAB_BYTES = 2 << 30
+MAX_SLAB_BYTES = 1 << 30
 # Of what is free: the rest is for the weights' copies, the libraries and the other programs.
 _SHARE = 0.75
 _NO_MEMORY = (

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vae3d_cli.errors import UsageError
-from vae3d_cli.execution.exact import LAYERWISE, WHOLE, Coder, at_rest, gather, run_exactly, run_whole
+from vae3d_cli.execution.exact import LAYERWISE, WHOLE, Coder, at_rest, gather, run_whole
 from vae3d_cli.execution.layers import decoder_layers, encoder_layers
 from vae3d_cli.execution.layerwise import run_layerwise
 from vae3d_cli.execution.memory import Memory, size_text
 from vae3d_cli.execution.slabs import Progress
 from vae3d_cli.execution.tiled import run_tiled
 from vae3d_cli.geometry import TileAxis, TileSizes
+from vae3d_cli.kernels import KERNELS
 from vae3d_cli.model.cache import TemporalCache
 from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.model.tiny import TinyVae
@@ -33,11 +34,13 @@ class StrategyOptions:
     """How a clip is to be run: `tiles` are for `tiled`, `memory_bytes` is the budget on the device.
 
     By default the budget is most of what is free. What does not fit rests in host memory, then in temporary files.
+    `kernels` are those that may compute `layerwise` and `tiled` in fp32 on the CPU.
     """
 
     name: str = AUTO
     tiles: TileSizes = field(default_factory=TileSizes)
     memory_bytes: int | None = None
+    kernels: frozenset[str] = frozenset(KERNELS)
 
 
 @dataclass
@@ -104,7 +107,8 @@ def encode_chunks(
     check_strategy(options, network)
     if isinstance(network, TinyVae):
         return _stream(network.encode, pixels, options, TemporalCache())
-    coder = Coder(network.encode, encoder_layers(network), network.quant_conv.weight.dtype)
+    layers = encoder_layers(network, _kernels(network, options))
+    coder = Coder(network.encode, layers, network.quant_conv.weight.dtype)
     return _run(coder, network, pixels, options, options.tiles.encoder_axes(network.config), progress)
 
 
@@ -127,7 +131,8 @@ def decode_chunks(
     check_strategy(options, network)
     if isinstance(network, TinyVae):
         return _stream(network.decode, latents, options, TemporalCache(start))
-    coder = Coder(network.decode, decoder_layers(network), network.quant_conv.weight.dtype)
+    layers = decoder_layers(network, _kernels(network, options))
+    coder = Coder(network.decode, layers, network.quant_conv.weight.dtype)
     return _run(coder, network, latents, options, options.tiles.decoder_axes(network.config), progress)
 
 
@@ -159,14 +164,9 @@ def _run(
     """HunyuanVideo's network."""
     memory = Memory(network.quant_conv.weight.device, options.memory_bytes)
 
-    def choose(name: str, reason: str) -> None:
-        execution.strategy = {"name": name}
-        logger.info("strategy %s: %s", name, reason)
-
     def run_tile(tile: Tensor) -> Tensor:
-        """A tile is a clip of its own; one that does not fit goes layer by layer, with the same result."""
-        source = at_rest(tile, coder, memory)
-        parts = run_exactly(source, coder, memory, lambda _share: None, lambda _name, _reason: None)
+        """A tile is a clip of its own."""
+        parts = run_layerwise(coder.layers, at_rest(tile, coder, memory), memory, coder.dtype, lambda _share: None)
         return torch.cat([part.cpu() for part in parts], dim=2)
 
     def run() -> Iterator[Tensor]:
@@ -182,12 +182,16 @@ def _run(
             source = gather(clip, coder, memory)
             if options.name == WHOLE:
                 yield from run_whole(source, coder, progress)
-            elif options.name == LAYERWISE:
-                yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
             else:
-                yield from run_exactly(source, coder, memory, progress, choose)
+                yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
         logger.info("at most %s were counted on %s", size_text(memory.peak_bytes), memory.device)
 
     sizes = asdict(options.tiles) if options.name == TILED else {}
-    execution = Execution(run(), {"name": options.name, **sizes})
-    return execution
+    name = LAYERWISE if options.name == AUTO else options.name
+    logger.info("strategy %s", name)
+    return Execution(run(), {"name": name, **sizes})
+
+
+def _kernels(network: HunyuanVideoVae, options: StrategyOptions) -> frozenset[str]:
+    weight = network.quant_conv.weight
+    return options.kernels if (weight.device.type, weight.dtype) == ("cpu", torch.float32) else frozenset()
