@@ -332,3 +332,8 @@ def test_a_model_has_its_own_strategies() -> None:
         check_strategy(StrategyOptions(name="stream"), ours(SMALL))
     with pytest.raises(UsageError, match="--strategy quick"):
         check_strategy(StrategyOptions(name="quick"))
+
+
+def test_a_kernel_that_does_not_exist_is_called_wrong() -> None:
+    with pytest.raises(UsageError, match="there is no fft; use some of winograd, upsample, still"):
+        check_strategy(StrategyOptions(kernels=frozenset({"fft", "still"})))

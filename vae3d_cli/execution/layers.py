@@ -74,17 +74,19 @@ class ConvLayer:
     def weight(self, size: Size) -> Tensor:
         """`[N, C, t, h, w]`; all taps in time meet the same frame of a clip of one, and are added up beforehand."""
         weight = self.conv.weight
-        return weight.sum(dim=2, keepdim=True) if self._is_still(size) else weight
+        # Not `sum`, which would not keep the channels last.
+        return weight[:, :, :1] + weight[:, :, 1:2] + weight[:, :, 2:] if self._is_still(size) else weight
 
     def factor(self, size: Size) -> int:
         """Upsampling in time, which a single frame does not see."""
         return 1 if size[0] == 1 else self.factors[0]
 
     def prepared_bytes(self, size: Size) -> int:
-        """What a kernel's weights take, while they are made."""
-        points = {WINOGRAD: 36 + 9, UPSAMPLE: 9 + 9 * self.factor(size), None: 9 * self._is_still(size)}
-        taps = 2 if self.factor(size) == 2 else self._taps(size)
-        return 4 * self.in_channels * self.out_channels * taps * points[self.kernel(size)]
+        """What a kernel's weights take at most, while they are made."""
+        taps = self._taps(size)
+        # Those of Winograd and a copy of the plain ones; those for odd frames, for even ones, and both, and a sum.
+        planes = {WINOGRAD: 45 * taps, UPSAMPLE: 81 if self.factor(size) == 2 else 9 * taps, None: 0}[self.kernel(size)]
+        return 4 * self.in_channels * self.out_channels * (planes + 9 * self._is_still(size))
 
     def reach(self, axis: int, start: int, stop: int, size: Size) -> Reach:
         """What outputs `start` to `stop - 1` along an axis (0 is time) read of the input; a kernel may read more."""

@@ -181,6 +181,9 @@ def _convolution(layer: ConvLayer, size: Size) -> Callable[[Tensor, Slab], Tenso
     weight, bias, width = layer.weight(size), layer.conv.bias, layer.out_size(size)[2]
     kernel, factor = layer.kernel(size), layer.factor(size)
     if kernel is None and layer.factors == SAME:
+        if size[0] == weight.shape[2] == 1:  # in three dimensions torch has no fast kernel for that
+            stride = layer.conv.stride[1:]
+            return lambda values, _slab: F.conv2d(values[:, :, 0], weight[:, :, 0], bias, stride)[:, :, None]
         return lambda values, _slab: F.conv3d(values, weight, bias, layer.conv.stride)
     assert bias is not None
     if kernel == WINOGRAD:

@@ -58,7 +58,7 @@ def check_strategy(options: StrategyOptions, network: nn.Module | None = None) -
     """See that there is such a strategy, and that `network` has it.
 
     Raises:
-        UsageError: It is not so, or the tiles are of impossible sizes.
+        UsageError: It is not so, a kernel does not exist, or the tiles are of impossible sizes.
     """
     names: tuple[str, ...] = STRATEGIES
     if isinstance(network, TinyVae):
@@ -67,6 +67,8 @@ def check_strategy(options: StrategyOptions, network: nn.Module | None = None) -
         names = (WHOLE, LAYERWISE, TILED)
     if options.name not in (AUTO, *names):
         raise UsageError(f"--strategy {options.name}: the model has none of that name; use auto, {', '.join(names)}")
+    if unknown := options.kernels - set(KERNELS):
+        raise UsageError(f"kernels: there is no {', '.join(sorted(unknown))}; use some of {', '.join(KERNELS)}")
     tiles = options.tiles
     for flag, size, overlap, unit in (
         ("tile", tiles.tile_px, tiles.tile_overlap_px, 8),

@@ -18,11 +18,11 @@ def prepare(weight: Tensor, factor: int) -> Tensor:
 
     Upsampled by 2, odd and even frames see two frames of the input each, the earlier or the later with two taps.
     """
-    taps = weight.permute(2, 3, 4, 1, 0)
+    taps = weight.permute(2, 3, 4, 0, 1).contiguous()  # not turned: see `winograd.prepare`
     if factor == 1:
-        return taps.contiguous()[None]
-    odd = torch.stack((taps[0] + taps[1], taps[2]))
-    return torch.stack((odd, torch.stack((taps[0], taps[1] + taps[2]))))
+        return taps[None].transpose(-1, -2)
+    odd, even = (taps[0] + taps[1], taps[2]), (taps[0], taps[1] + taps[2])
+    return torch.stack((torch.stack(odd), torch.stack(even))).transpose(-1, -2)
 
 
 def convolve(values: Tensor, weights: Tensor, bias: Tensor, start: int, stop: int) -> Tensor:

@@ -17,10 +17,14 @@ _ROWS = 192
 
 
 def prepare(weight: Tensor) -> Tensor:
-    """Transformed taps `[36, t, C, N]` of a convolution's weight `[N, C, t, 3, 3]`."""
+    """Transformed taps `[36, t, C, N]` of a convolution's weight `[N, C, t, 3, 3]`.
+
+    In memory N comes before C, as in weights whose channels are last: turning them would take longer than the rest.
+    """
     out_channels, in_channels, taps = weight.shape[:3]
     _, matrix, _ = _matrices()
-    return (matrix @ weight.permute(3, 4, 2, 1, 0).reshape(9, -1)).view(36, taps, in_channels, out_channels)
+    points = matrix @ weight.permute(3, 4, 2, 0, 1).reshape(9, -1)
+    return points.view(36, taps, out_channels, in_channels).transpose(2, 3)
 
 
 def convolve(values: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
