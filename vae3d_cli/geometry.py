@@ -139,14 +139,12 @@ class Slab:
 
 
 def plan_slabs(num_frames: int, height: int, slab_frames: int, slab_rows: int) -> list[Slab]:
-    """Slabs that cover a clip once, in the order of time; only slabs of one frame are cut into bands of rows."""
-    if slab_rows < height:
-        tops = range(0, height, slab_rows)
-        return [
-            Slab(frame, frame + 1, top, min(top + slab_rows, height)) for frame in range(num_frames) for top in tops
-        ]
-    starts = range(0, num_frames, slab_frames)
-    return [Slab(start, min(start + slab_frames, num_frames), 0, height) for start in starts]
+    """Slabs that cover a clip once: runs of frames in the order of time, each in bands of rows from the top down."""
+    return [
+        Slab(start, min(start + slab_frames, num_frames), top, min(top + slab_rows, height))
+        for start in range(0, num_frames, slab_frames)
+        for top in range(0, height, slab_rows)
+    ]
 
 
 @dataclass(frozen=True)

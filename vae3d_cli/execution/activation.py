@@ -22,6 +22,12 @@ class Activation:
         """Frames and rows, without the copies of the edge, as `[1, C, t, h, W]`."""
         _, height, width = self.size
         row = width * self.channels
+        if self.buffer.on_device:
+            first = (frames.start * height + rows.start) * row
+            values = self.buffer.read(first, ((frames.stop - 1) * height + rows.stop) * row)
+            shape = (frames.stop - frames.start, rows.stop - rows.start, width, self.channels)
+            view = values.as_strided(shape, (height * row, row, self.channels, 1))
+            return view.permute(3, 0, 1, 2)[None]
         runs = (
             [(frames.start * height * row, frames.stop * height * row)]
             if rows.stop - rows.start == height
@@ -39,10 +45,11 @@ class Activation:
         return self.read(Reach(slab.start, slab.stop, 0, 0), Reach(slab.top, slab.bottom, 0, 0))
 
     def write(self, slab: Slab, values: Tensor) -> None:
-        """Put `[1, C, t, h, W]` where the slab is: slabs of several frames have all rows."""
+        """Put `[1, C, t, h, W]` where the slab is."""
         _, height, width = self.size
-        start = (slab.start * height + slab.top) * width * self.channels
-        self.buffer.write(start, to_channels_last(values))
+        parts = [values] if slab.bottom - slab.top == height else torch.unbind(values[:, :, :, None], dim=2)
+        for frame, part in enumerate(parts, slab.start):
+            self.buffer.write((frame * height + slab.top) * width * self.channels, to_channels_last(part))
 
 
 def to_channels_last(values: Tensor) -> Tensor:

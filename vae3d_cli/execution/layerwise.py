@@ -43,7 +43,8 @@ def run_layerwise(
             run.attend(layer, x, statistics, gathered)
         else:
             target = run.target(layer, x, kept)
-            for slab, values in run.convolve(layer, x, statistics, kept):
+            in_order = kept is not None and target.buffer is kept.buffer and target.channels < kept.channels
+            for slab, values in run.convolve(layer, x, statistics, kept, in_order=in_order):
                 target.write(slab, values)
                 if gathered is not None:
                     gathered.add(values)
@@ -60,7 +61,7 @@ def run_layerwise(
         statistics = gathered or Statistics()
     last = layers[-1]
     assert isinstance(last, ConvLayer)
-    yield from _whole_frames(run.convolve(last, x, statistics, None), last.out_size(x.size)[1])
+    yield from _whole_frames(run.convolve(last, x, statistics, None, in_order=True), last.out_size(x.size)[1])
     x.buffer.free()
 
 
@@ -74,7 +75,7 @@ class _LayerwiseRun:
     def target(self, layer: ConvLayer, x: Activation, kept: Activation | None) -> Activation:
         """Where the output of a layer goes: over the input that its residual kept, if that is as wide.
 
-        Slabs are read before they are written, in the order of the buffer, so a narrower output never overtakes them.
+        A slab is read before it is written; in the order of the buffer, a narrower output never overtakes what is read.
         """
         size = layer.out_size(x.size)
         if layer.closes and kept is not None and layer.out_channels <= kept.channels:
@@ -82,7 +83,7 @@ class _LayerwiseRun:
         return self._allocate(size, layer.out_channels)
 
     def convolve(
-        self, layer: ConvLayer, x: Activation, statistics: Statistics, kept: Activation | None
+        self, layer: ConvLayer, x: Activation, statistics: Statistics, kept: Activation | None, *, in_order: bool
     ) -> Iterator[tuple[Slab, Tensor]]:
         """The output of a layer, slab by slab."""
         size = x.size
@@ -105,7 +106,7 @@ class _LayerwiseRun:
 
         with self._memory.held(layer.prepared_bytes(size)):
             convolution = _convolution(layer, size)
-            yield from self._loop.each(layer, size, self._loop.plan(layer, size), compute)
+            yield from self._loop.each(layer, size, self._loop.plan(layer, size, in_order=in_order), compute)
 
     def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
         """Add the attention of each frame over the frames so far to `x`, in place."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vae3d_cli.errors import MemoryLimitError, OutputError
 
-# Beyond this a larger slab is no faster, and the room is better used to keep activations near.
-MAX_SLAB_BYTES = 1 << 30
+# Beyond this a larger slab is no faster, and the room is better used to keep activations near: on a CPU, in the cache.
+_MAX_SLAB_BYTES, _MAX_SLAB_BYTES_CPU = 2 << 30, 64 << 20
 # Of what is free: the rest is for the weights' copies, the libraries and the other programs.
 _SHARE = 0.75
 _NO_MEMORY = (
@@ -73,7 +73,11 @@ class Memory:
     @property
     def slab_bytes(self) -> int:
         """What is kept free for the slab that is worked on."""
-        return min(self.budget_bytes // 2, MAX_SLAB_BYTES)
+        return min(self.budget_bytes // 2, _MAX_SLAB_BYTES)
+
+    def max_slab_bytes(self, *, in_order: bool) -> int:
+        """The most that a slab is to take where there is more: whole frames of a CPU's would not fit the cache."""
+        return _MAX_SLAB_BYTES if self.device.type != "cpu" else _MAX_SLAB_BYTES_CPU * (8 if in_order else 1)
 
     @property
     def left_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """Working through a layer slab by slab, within the budget."""
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from math import prod
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from vae3d_cli.errors import MemoryLimitError
 from vae3d_cli.execution.layers import Layer
-from vae3d_cli.execution.memory import MAX_SLAB_BYTES, Memory, out_of_memory_ignored, size_text
+from vae3d_cli.execution.memory import Memory, out_of_memory_ignored, size_text
 from vae3d_cli.geometry import Slab, plan_slabs
+from vae3d_cli.kernels.winograd import TILE
 from vae3d_cli.model.hunyuanvideo import Size
 
 logger = logging.getLogger(__name__)
@@ -33,19 +35,31 @@ class SlabLoop:
             self._total += layer.work(size)
             size = layer.out_size(size)
 
-    def plan(self, layer: Layer, size: Size) -> list[Slab]:
-        """The largest slabs of a layer's output that fit what is left; `size` is that of its input."""
+    def plan(self, layer: Layer, size: Size, *, in_order: bool = False) -> list[Slab]:
+        """Slabs of a layer's output that fit what is left, and read as little as can be more than once.
+
+        `size` is that of its input. They are in the order of the buffer if they must be.
+        """
         frames, height, _ = layer.out_size(size)
-        room = min(self.memory.left_bytes, MAX_SLAB_BYTES)
+        room = min(self.memory.left_bytes, self.memory.max_slab_bytes(in_order=in_order))
+        best, least = (1, 1), float("inf")
+        for count in sorted({-(-frames // parts) for parts in range(1, frames + 1)}):
+            rows = self._most_rows(layer, size, count, room)
+            if not rows or (in_order and count > 1 and rows < height):
+                break
+            # A slab reads two frames more of the past, and a row more on each side.
+            cost = (count + 2) / count * (rows + 2 * (rows < height)) / rows
+            if cost <= least:
+                best, least = (count, rows), cost
+        return plan_slabs(frames, height, *best)
 
-        def most(count: int, slab_of: Callable[[int], Slab]) -> int:
-            fitting = (n for n in range(count, 0, -1) if slab_bytes(layer, size, slab_of(n), self.dtype) <= room)
-            return next(fitting, 0)
-
-        slab_frames = most(frames, lambda n: Slab(0, n, 0, height))
-        if slab_frames:
-            return plan_slabs(frames, height, slab_frames, height)
-        return plan_slabs(frames, height, 1, max(1, most(height, lambda n: Slab(0, 1, 0, n))))
+    def _most_rows(self, layer: Layer, size: Size, frames: int, room: int) -> int:
+        """How many rows of so many frames fit: by halves, and a multiple of what kernels work in."""
+        height = layer.out_size(size)[1]
+        rows = bisect_right(
+            range(1, height + 1), room, key=lambda n: slab_bytes(layer, size, Slab(0, frames, 0, n), self.dtype)
+        )
+        return rows - rows % TILE if TILE < rows < height else rows
 
     def each(
         self, layer: Layer, size: Size, slabs: list[Slab], compute: Callable[[Slab], Tensor], share: float = 1.0
