@@ -147,7 +147,11 @@ def test_tiles_and_their_sizes_are_recorded(tmp_path: Path, folder: Path) -> Non
 def test_verbose_says_what_was_chosen_and_why(lossless: Path, folder: Path) -> None:
     result = run("encode", lossless, "-m", folder, "-v", "--memory", "1MiB")
     assert result.exit_code == 0
-    for words in ("strategy layerwise", "config.json: the config", "layout of original"):
+    for words in (
+        "strategy layerwise; kernels: still, upsample, winograd",
+        "config.json: the config",
+        "layout of original",
+    ):
         assert words in result.stderr
 
 

@@ -5,7 +5,6 @@ import os
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tests.hunyuanvideo import (
     SMALL,
     UNEVEN,
-    WIDE,
     deviation,
     moments_of,
     ours,
@@ -28,17 +26,15 @@ from tests.hunyuanvideo import (
     random_pixels,
     reference,
     tiles,
-    whole_clips,
 )
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.errors import MemoryLimitError, OutputError, UsageError
 from vae3d_cli.execution import StrategyOptions, check_strategy, decode_chunks, encode_chunks
-from vae3d_cli.execution.exact import Coder, gather
-from vae3d_cli.execution.layers import AttentionLayer, ConvLayer, decoder_layers
+from vae3d_cli.execution.layers import AttentionLayer, decoder_layers
 from vae3d_cli.execution.layerwise import run_layerwise
 from vae3d_cli.execution.memory import FileBuffer, Memory
+from vae3d_cli.execution.whole import Coder, gather
 from vae3d_cli.geometry import TileSizes
-from vae3d_cli.kernels import KERNELS
 from vae3d_cli.model.normalization import Statistics
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -159,33 +155,6 @@ def test_auto_is_layerwise() -> None:
     execution = encode_chunks(ours(UNEVEN), pixel_chunks(random_pixels(5, 32, 32)), StrategyOptions())
     list(execution.chunks)
     assert execution.strategy == {"name": "layerwise"}
-
-
-@pytest.mark.parametrize("budget", [None, 12 * MIB, 3 * MIB])
-@pytest.mark.parametrize("kernels", [*combinations(KERNELS, 1), KERNELS])
-@pytest.mark.parametrize(("num_frames", "height", "width"), [(1, 104, 72), (9, 72, 104)])
-def test_kernels_give_what_whole_gives_over_any_slabs(
-    budget: int | None, kernels: tuple[str, ...], num_frames: int, height: int, width: int
-) -> None:
-    options = replace(LAYERWISE, memory_bytes=budget, kernels=frozenset(kernels))
-    pixels = random_pixels(num_frames, height, width)
-    moments = moments_of(whole_clips(reference(WIDE)), pixels)
-    latents = moments[:, :4]
-    expected = pixels_of(whole_clips(reference(WIDE)), latents)
-    with LiveBytes() as live:
-        actual = encode(pixels, options, WIDE), decode(latents, options, WIDE)
-    assert deviation(actual[0], moments) < 1e-5
-    assert deviation(actual[1], expected) < 1e-5
-    assert budget is None or live.peak <= budget + actual[0].nbytes + actual[1].nbytes + pixels.nbytes
-
-
-def test_a_kernel_is_taken_where_it_pays_and_may_be_used() -> None:
-    for kernels in (frozenset[str](), frozenset(KERNELS)):
-        layers = [layer for layer in decoder_layers(ours(WIDE), kernels) if isinstance(layer, ConvLayer)]
-        upsamplers = {layer.kernel((2, 16, 16)) for layer in layers if layer.factors != (1, 1, 1)}
-        others = {layer.kernel((9, 72, 104)) for layer in layers if layer.factors == (1, 1, 1)}
-        small = {layer.kernel((2, 16, 16)) for layer in layers if layer.factors == (1, 1, 1)}
-        assert (upsamplers, others, small) == (({"upsample"}, {"winograd", None}, {None}) if kernels else ({None},) * 3)
 
 
 def test_progress_ends_at_one_and_never_falls() -> None:
@@ -332,8 +301,3 @@ def test_a_model_has_its_own_strategies() -> None:
         check_strategy(StrategyOptions(name="stream"), ours(SMALL))
     with pytest.raises(UsageError, match="--strategy quick"):
         check_strategy(StrategyOptions(name="quick"))
-
-
-def test_a_kernel_that_does_not_exist_is_called_wrong() -> None:
-    with pytest.raises(UsageError, match="there is no fft; use some of winograd, upsample, still"):
-        check_strategy(StrategyOptions(kernels=frozenset({"fft", "still"})))

@@ -47,8 +47,9 @@ class Activation:
     def write(self, slab: Slab, values: Tensor) -> None:
         """Put `[1, C, t, h, W]` where the slab is."""
         _, height, width = self.size
-        parts = [values] if slab.bottom - slab.top == height else torch.unbind(values[:, :, :, None], dim=2)
-        for frame, part in enumerate(parts, slab.start):
+        together = slab.stop - slab.start if slab.bottom - slab.top == height else 1
+        frames = range(slab.start, slab.stop, together)
+        for frame, part in zip(frames, torch.split(values, together, dim=2), strict=True):
             self.buffer.write((frame * height + slab.top) * width * self.channels, to_channels_last(part))
 
 

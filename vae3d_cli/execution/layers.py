@@ -83,10 +83,13 @@ class ConvLayer:
 
     def prepared_bytes(self, size: Size) -> int:
         """What a kernel's weights take at most, while they are made."""
-        taps = self._taps(size)
-        # Those of Winograd and a copy of the plain ones; those for odd frames, for even ones, and both, and a sum.
-        planes = {WINOGRAD: 45 * taps, UPSAMPLE: 81 if self.factor(size) == 2 else 9 * taps, None: 0}[self.kernel(size)]
-        return 4 * self.in_channels * self.out_channels * (planes + 9 * self._is_still(size))
+        kernel, widths = self.kernel(size), (self.in_channels, self.out_channels)
+        summed = 9 * self._is_still(size) * prod(widths)
+        if kernel == WINOGRAD:
+            return 4 * (summed + winograd.prepared_values(self._taps(size), *widths))
+        if kernel == UPSAMPLE:
+            return 4 * (summed + upsampling.prepared_values(self.factor(size), self._taps(size), *widths))
+        return 4 * summed
 
     def reach(self, axis: int, start: int, stop: int, size: Size) -> Reach:
         """What outputs `start` to `stop - 1` along an axis (0 is time) read of the input; a kernel may read more."""
@@ -119,15 +122,17 @@ class ConvLayer:
         )
         padded = self.in_channels * prod(reach.stop - reach.start + reach.before + reach.after for reach in reaches)
         kernel = self.kernel(size)
-        unit = {WINOGRAD: winograd.TILE, UPSAMPLE: 2, None: 2 if self.factors != SAME else 1}[kernel]
-        # What is made in whole units, one more of them where a slab of upsampled rows begins and ends within one.
-        tall, wide = (-(-rows // unit) + (self.factors != SAME)) * unit, -(-out_width // unit) * unit
+        is_upsampled = self.factors != SAME
+        unit = winograd.TILE if kernel == WINOGRAD else 1
+        tall, wide = (-(-count // unit) * unit for count in (rows, out_width))
+        if is_upsampled:
+            tall = 2 * (-(-slab.bottom // 2) - slab.top // 2)  # pairs of rows are made
         out = frames * tall * wide * self.out_channels
         if kernel == WINOGRAD:
             scratch = winograd.values_held(frames, tall, wide, self._taps(size), self.in_channels, self.out_channels)
         elif kernel == UPSAMPLE:
             scratch = upsampling.values_held(tall, wide, self.out_channels)
-        elif self.factors != SAME:
+        elif is_upsampled:
             scratch = (frames + 2) * (tall + 2) * (wide + 2) * self.in_channels + out
         else:
             scratch = out

@@ -90,15 +90,14 @@ class _LayerwiseRun:
         normalized = None if layer.norm is None else layer.norm.given(statistics, self._memory.device)
         columns = layer.reach(2, 0, layer.out_size(size)[2], size)
 
-        def read(frames: Reach, rows: Reach) -> Tensor:
+        def compute(slab: Slab) -> Tensor:
+            frames = layer.reach(0, slab.start, slab.stop, size)
+            rows = layer.reach(1, slab.top, slab.bottom, size)
             values = x.read(frames, rows)
             if normalized is not None:
                 values = F.silu(normalized(values), inplace=True)
-            return _padded(values, frames, rows, columns)
-
-        def compute(slab: Slab) -> Tensor:
-            frames = layer.reach(0, slab.start, slab.stop, size)
-            values = convolution(read(frames, layer.reach(1, slab.top, slab.bottom, size)), slab)
+            values = _padded(values, frames, rows, columns)
+            values = convolution(values, slab)
             if layer.closes and kept is not None:
                 residual = kept.read_slab(slab)
                 values.add_(residual if layer.shortcut is None else layer.shortcut(residual))

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from vae3d_cli.errors import UsageError
-from vae3d_cli.execution.exact import LAYERWISE, WHOLE, Coder, at_rest, gather, run_whole
-from vae3d_cli.execution.layers import decoder_layers, encoder_layers
+from vae3d_cli.execution.layers import Layer, decoder_layers, encoder_layers
 from vae3d_cli.execution.layerwise import run_layerwise
 from vae3d_cli.execution.memory import Memory, size_text
 from vae3d_cli.execution.slabs import Progress
 from vae3d_cli.execution.tiled import run_tiled
+from vae3d_cli.execution.whole import Coder, at_rest, gather, run_whole
 from vae3d_cli.geometry import TileAxis, TileSizes
 from vae3d_cli.kernels import KERNELS
 from vae3d_cli.model.cache import TemporalCache
@@ -25,8 +25,7 @@ logger = logging.getLogger(__name__)
 
 Network = TinyVae | HunyuanVideoVae
 AUTO = "auto"
-STREAM, TILED = "stream", "tiled"
-STRATEGIES = (STREAM, WHOLE, LAYERWISE, TILED)
+STREAM, WHOLE, LAYERWISE, TILED = STRATEGIES = ("stream", "whole", "layerwise", "tiled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class StrategyOptions:
 class Execution:
     """A clip on its way through a network: `chunks` come out as they are asked for.
 
-    `strategy` is what a latents file says of it, and holds once they are all out.
+    `strategy` is what a latents file says of it.
     """
 
     chunks: Iterator[Tensor]
@@ -109,9 +108,9 @@ def encode_chunks(
     check_strategy(options, network)
     if isinstance(network, TinyVae):
         return _stream(network.encode, pixels, options, TemporalCache())
-    layers = encoder_layers(network, _kernels(network, options))
-    coder = Coder(network.encode, layers, network.quant_conv.weight.dtype)
-    return _run(coder, network, pixels, options, options.tiles.encoder_axes(network.config), progress)
+    return _run(
+        network.encode, encoder_layers, network, pixels, options, options.tiles.encoder_axes(network.config), progress
+    )
 
 
 def decode_chunks(
@@ -133,9 +132,9 @@ def decode_chunks(
     check_strategy(options, network)
     if isinstance(network, TinyVae):
         return _stream(network.decode, latents, options, TemporalCache(start))
-    layers = decoder_layers(network, _kernels(network, options))
-    coder = Coder(network.decode, layers, network.quant_conv.weight.dtype)
-    return _run(coder, network, latents, options, options.tiles.decoder_axes(network.config), progress)
+    return _run(
+        network.decode, decoder_layers, network, latents, options, options.tiles.decoder_axes(network.config), progress
+    )
 
 
 def _stream(
@@ -156,15 +155,22 @@ def _stream(
 
 
 def _run(
-    coder: Coder,
+    forward: Callable[[Tensor], Tensor],
+    layers_of: Callable[[HunyuanVideoVae, frozenset[str]], list[Layer]],
     network: HunyuanVideoVae,
     chunks: Iterable[Tensor],
     options: StrategyOptions,
     axes: tuple[TileAxis, TileAxis],
     progress: Progress,
 ) -> Execution:
-    """HunyuanVideo's network."""
-    memory = Memory(network.quant_conv.weight.device, options.memory_bytes)
+    """HunyuanVideo's network, in one direction."""
+    name = LAYERWISE if options.name == AUTO else options.name
+    weight = network.quant_conv.weight
+    has_kernels = name != WHOLE and (weight.device.type, weight.dtype) == ("cpu", torch.float32)
+    kernels = options.kernels if has_kernels else frozenset()
+    coder = Coder(forward, layers_of(network, kernels), weight.dtype)
+    memory = Memory(weight.device, options.memory_bytes)
+    logger.info("strategy %s; kernels: %s", name, ", ".join(sorted(kernels)) or "none")
 
     def run_tile(tile: Tensor) -> Tensor:
         """A tile is a clip of its own."""
@@ -178,22 +184,15 @@ def _run(
             return
         clip = chain([first], iterator)
         with memory:
-            if options.name == TILED:
+            if name == TILED:
                 yield from run_tiled(run_tile, clip, *axes)
                 return
             source = gather(clip, coder, memory)
-            if options.name == WHOLE:
+            if name == WHOLE:
                 yield from run_whole(source, coder, progress)
             else:
                 yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
         logger.info("at most %s were counted on %s", size_text(memory.peak_bytes), memory.device)
 
-    sizes = asdict(options.tiles) if options.name == TILED else {}
-    name = LAYERWISE if options.name == AUTO else options.name
-    logger.info("strategy %s", name)
+    sizes = asdict(options.tiles) if name == TILED else {}
     return Execution(run(), {"name": name, **sizes})
-
-
-def _kernels(network: HunyuanVideoVae, options: StrategyOptions) -> frozenset[str]:
-    weight = network.quant_conv.weight
-    return options.kernels if (weight.device.type, weight.dtype) == ("cpu", torch.float32) else frozenset()

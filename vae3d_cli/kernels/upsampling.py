@@ -25,6 +25,15 @@ def prepare(weight: Tensor, factor: int) -> Tensor:
     return torch.stack((torch.stack(odd), torch.stack(even))).transpose(-1, -2)
 
 
+def prepared_values(factor: int, taps: int, in_channels: int, out_channels: int) -> int:
+    """How many values are live at most while `prepare` runs.
+
+    For 2 that is a copy of the taps and two sums of them, two phases, and both of those in one.
+    """
+    planes = 9 * taps if factor == 1 else 9 * (taps + 2 + 4 + 4)
+    return planes * in_channels * out_channels
+
+
 def convolve(values: Tensor, weights: Tensor, bias: Tensor, start: int, stop: int) -> Tensor:
     """Frames `start` to `stop - 1` `[stop - start, 2H, 2W, N]` of the output, by what `prepare` made.
 

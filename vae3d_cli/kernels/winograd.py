@@ -27,6 +27,11 @@ def prepare(weight: Tensor) -> Tensor:
     return points.view(36, taps, out_channels, in_channels).transpose(2, 3)
 
 
+def prepared_values(taps: int, in_channels: int, out_channels: int) -> int:
+    """How many values are live at most while `prepare` runs: what it makes, and a copy of the taps."""
+    return (36 + 9) * taps * in_channels * out_channels
+
+
 def convolve(values: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
     """Outputs `[T, H, W, N]` of inputs `[T + t - 1, H + 2, W + 2, C]`, both channels last, by what `prepare` made.
 

@@ -12,8 +12,6 @@ from vae3d_cli.execution.memory import Memory
 from vae3d_cli.execution.slabs import Progress
 from vae3d_cli.geometry import Slab
 
-WHOLE, LAYERWISE = "whole", "layerwise"
-
 
 @dataclass(frozen=True)
 class Coder:
