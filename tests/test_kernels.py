@@ -110,7 +110,7 @@ def test_kernels_give_what_whole_gives_over_any_slabs(
 def test_any_slabs_give_the_same(
     kernels: tuple[str, ...], slab_frames: int, slab_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plan(self: SlabLoop, layer: Layer, size: Size, *, in_order: bool = False) -> list[Slab]:
+    def plan(_loop: SlabLoop, layer: Layer, size: Size, *, in_order: bool = False) -> list[Slab]:
         frames, height, _ = layer.out_size(size)
         return plan_slabs(frames, height, 1 if in_order else slab_frames, slab_rows)
 

@@ -208,7 +208,7 @@ def _convolution(layer: ConvLayer, size: Size) -> Callable[[Tensor, Slab], Tenso
 
 
 def _padded(values: Tensor, frames: Reach, rows: Reach, columns: Reach) -> Tensor:
-    """`[1, C, t, h, W]` with the copies of the edge, channels last."""
+    """`[1, C, t, h, W]` with the copies of the edge, channels last, which `F.pad` would not leave."""
     _, channels, *sizes = values.shape
     time, height, width = (
         slice(reach.before, reach.before + size) for reach, size in zip((frames, rows, columns), sizes, strict=True)
