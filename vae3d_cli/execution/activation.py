@@ -22,12 +22,6 @@ class Activation:
         """Frames and rows, without the copies of the edge, as `[1, C, t, h, W]`."""
         _, height, width = self.size
         row = width * self.channels
-        if self.buffer.on_device:
-            first = (frames.start * height + rows.start) * row
-            values = self.buffer.read(first, ((frames.stop - 1) * height + rows.stop) * row)
-            shape = (frames.stop - frames.start, rows.stop - rows.start, width, self.channels)
-            view = values.as_strided(shape, (height * row, row, self.channels, 1))
-            return view.permute(3, 0, 1, 2)[None]
         runs = (
             [(frames.start * height * row, frames.stop * height * row)]
             if rows.stop - rows.start == height
