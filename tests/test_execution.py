@@ -131,6 +131,24 @@ def test_the_count_is_of_what_is_held() -> None:
         pass
 
 
+def test_room_for_kernels_is_kept_and_given_back_where_an_activation_needs_it() -> None:
+    with Memory(CPU, 64 * KIB) as memory:
+        first = memory.scratch(4096)
+        assert memory.scratch(1024).data_ptr() == first.data_ptr()
+        assert memory.live_bytes == 16 * KIB
+        memory.scratch(100)  # far less is needed than is kept
+        assert memory.live_bytes == 400
+        memory.scratch(4096)
+        buffer = memory.allocate(8 * KIB - 64, torch.float32)
+        assert buffer.on_device
+        assert memory.live_bytes == 32 * KIB - 256
+        with pytest.raises(MemoryLimitError):
+            memory.scratch(16 * KIB)
+        buffer.free()
+        memory.scratch(16)
+    assert memory.live_bytes == 0
+
+
 def test_a_slab_that_does_not_fit_after_all_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = random_pixels(9, 32, 32)
     convolve, sizes = F.conv3d, []
@@ -183,8 +201,9 @@ def test_there_may_be_too_little_memory_for_an_activation_in_one_piece(monkeypat
     def fail(*_: object, **__: object) -> Tensor:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(torch, "empty", fail)
-    assert isinstance(memory.allocate(1000, torch.float32), FileBuffer)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty", fail)
+        assert isinstance(memory.allocate(1000, torch.float32), FileBuffer)
     assert memory.live_bytes == 0
     memory.__exit__(None, None, None)
 

@@ -103,9 +103,8 @@ class _LayerwiseRun:
                 values.add_(residual if layer.shortcut is None else layer.shortcut(residual))
             return values
 
-        with self._memory.held(layer.prepared_bytes(size)):
-            convolution = _convolution(layer, size)
-            yield from self._loop.each(layer, size, self._loop.plan(layer, size, in_order=in_order), compute)
+        convolution = _convolution(layer, size, self._memory)
+        yield from self._loop.each(layer, size, self._loop.plan(layer, size, in_order=in_order), compute)
 
     def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
         """Add the attention of each frame over the frames so far to `x`, in place."""
@@ -169,16 +168,18 @@ def _fitting(layers: list[Layer], size: Size, memory: Memory, dtype: torch.dtype
     for layer in layers:
         fits = layer
         if isinstance(layer, ConvLayer):
-            needed = layer.prepared_bytes(size) + slab_bytes(layer, size, Slab(0, 1, 0, 1), dtype)
+            needed = 4 * sum(layer.prepared_values(size)) + slab_bytes(layer, size, Slab(0, 1, 0, 1), dtype)
             fits = layer if needed <= memory.slab_bytes else replace(layer, kernels=frozenset())
         fitting.append(fits)
         size = layer.out_size(size)
     return fitting
 
 
-def _convolution(layer: ConvLayer, size: Size) -> Callable[[Tensor, Slab], Tensor]:
+def _convolution(layer: ConvLayer, size: Size, memory: Memory) -> Callable[[Tensor, Slab], Tensor]:
     """The convolution of a layer: what a slab reads, padded, `[1, C, t, h, w]` to its output `[1, N, t, h, W]`."""
-    weight, bias, width = layer.weight(size), layer.conv.bias, layer.out_size(size)[2]
+    counts = layer.prepared_values(size)
+    summed, prepared = torch.split(memory.scratch(sum(counts)), list(counts))
+    weight, bias, width = layer.weight(size, summed), layer.conv.bias, layer.out_size(size)[2]
     kernel, factor = layer.kernel(size), layer.factor(size)
     if kernel is None and layer.factors == SAME:
         if size[0] == weight.shape[2] == 1:  # in three dimensions torch has no fast kernel for that
@@ -187,14 +188,14 @@ def _convolution(layer: ConvLayer, size: Size) -> Callable[[Tensor, Slab], Tenso
         return lambda values, _slab: F.conv3d(values, weight, bias, layer.conv.stride)
     assert bias is not None
     if kernel == WINOGRAD:
-        points = winograd.prepare(weight)
+        points = winograd.prepare(weight, prepared)
 
         def by_winograd(values: Tensor, slab: Slab) -> Tensor:
             outputs = winograd.convolve(_channels_last(values), points, bias)
             return _channels_first(outputs[:, : slab.bottom - slab.top, :width])
 
         return by_winograd
-    taps = upsampling.prepare(weight, factor) if kernel == UPSAMPLE else None
+    taps = upsampling.prepare(weight, factor, prepared) if kernel == UPSAMPLE else None
 
     def upsampled(values: Tensor, slab: Slab) -> Tensor:
         if taps is None:

@@ -60,6 +60,7 @@ class Memory:
         # Elsewhere the host's memory is the device's.
         self._host_left = int(_SHARE * free_bytes(torch.device("cpu"))) if device.type == "cuda" else 0
         self._files = contextlib.ExitStack()
+        self._scratch = torch.empty(0)
 
     def __enter__(self) -> "Memory":
         """Use it as a context, which gives the disk space back."""
@@ -68,8 +69,9 @@ class Memory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the disk space back."""
+        """Give the disk space back, and the scratch."""
         self._files.close()
+        self._free_scratch()
 
     @property
     def slab_bytes(self) -> int:
@@ -104,6 +106,8 @@ class Memory:
     def allocate(self, count: int, dtype: torch.dtype) -> Buffer:
         """Room for `count` values: on the device if a slab still fits beside them, else as near as there is room."""
         size = count * dtype.itemsize
+        if size + self.slab_bytes > self.left_bytes:
+            self._free_scratch()
         if size + self.slab_bytes <= self.left_bytes:
             with out_of_memory_ignored():  # free memory may lie in pieces
                 values = torch.empty(count, dtype=dtype, device=self.device)
@@ -115,6 +119,20 @@ class Memory:
                 self._host_left -= size
                 return _TensorBuffer(values, self, self.device)
         return self.spill(dtype)
+
+    def scratch(self, count: int) -> Tensor:
+        """Room for `count` values in fp32 on the device, until the next call or `allocate`.
+
+        It is kept for the next call: pages that are new to the process cost more than what kernels put there.
+
+        Raises:
+            MemoryLimitError: They do not fit into the budget.
+        """
+        if not count <= self._scratch.numel() <= 8 * count:
+            self._free_scratch()
+            self._take(4 * count)
+            self._scratch = torch.empty(count, device=self.device)
+        return self._scratch[:count]
 
     def spill(self, dtype: torch.dtype) -> "FileBuffer":
         """Room on the disk for any number of values."""
@@ -129,6 +147,10 @@ class Memory:
             self.live_bytes -= size
         else:
             self._host_left += size
+
+    def _free_scratch(self) -> None:
+        self.live_bytes -= self._scratch.nbytes
+        self._scratch = torch.empty(0)
 
     def _take(self, num_bytes: int) -> None:
         if num_bytes > self.left_bytes:

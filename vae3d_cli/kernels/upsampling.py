@@ -13,25 +13,27 @@ from torch import Tensor
 _ROWS = 1024
 
 
-def prepare(weight: Tensor, factor: int) -> Tensor:
-    """Taps `[phases, t, 3, 3, C, N]` of a weight `[N, C, t, 3, 3]`, upsampled by `factor` 1 or 2 in time.
+def prepare(weight: Tensor, factor: int, room: Tensor) -> Tensor:
+    """Taps `[phases, t, 3, 3, C, N]` of a weight `[N, C, t, 3, 3]`, upsampled by `factor` 1 or 2 in time, in `room`.
 
     Upsampled by 2, odd and even frames see two frames of the input each, the earlier or the later with two taps.
     """
-    taps = weight.permute(2, 3, 4, 0, 1).contiguous()  # not turned: see `winograd.prepare`
+    taps = weight.permute(2, 3, 4, 0, 1)
+    phases = room.view(factor, -1, *taps.shape[1:])  # not turned: see `winograd.prepare`
     if factor == 1:
-        return taps[None].transpose(-1, -2)
-    odd, even = (taps[0] + taps[1], taps[2]), (taps[0], taps[1] + taps[2])
-    return torch.stack((torch.stack(odd), torch.stack(even))).transpose(-1, -2)
+        phases[0].copy_(taps)
+    else:
+        (odd_first, odd_second), (even_first, even_second) = phases
+        torch.add(taps[0], taps[1], out=odd_first)
+        odd_second.copy_(taps[2])
+        even_first.copy_(taps[0])
+        torch.add(taps[1], taps[2], out=even_second)
+    return phases.transpose(-1, -2)
 
 
 def prepared_values(factor: int, taps: int, in_channels: int, out_channels: int) -> int:
-    """How many values are live at most while `prepare` runs.
-
-    For 2 that is a copy of the taps and two sums of them, two phases, and both of those in one.
-    """
-    planes = 9 * taps if factor == 1 else 9 * (taps + 2 + 4 + 4)
-    return planes * in_channels * out_channels
+    """How many values of room `prepare` takes."""
+    return 9 * (taps if factor == 1 else 4) * in_channels * out_channels
 
 
 def convolve(values: Tensor, weights: Tensor, bias: Tensor, start: int, stop: int) -> Tensor:

@@ -16,19 +16,21 @@ TILE = 4
 _ROWS = 192
 
 
-def prepare(weight: Tensor) -> Tensor:
-    """Transformed taps `[36, t, C, N]` of a convolution's weight `[N, C, t, 3, 3]`.
+def prepare(weight: Tensor, room: Tensor) -> Tensor:
+    """Transformed taps `[36, t, C, N]` of a convolution's weight `[N, C, t, 3, 3]`, made in `room` for them.
 
     In memory N comes before C, as in weights whose channels are last: turning them would take longer than the rest.
     """
     out_channels, in_channels, taps = weight.shape[:3]
     _, matrix, _ = _matrices()
-    points = matrix @ weight.permute(3, 4, 2, 0, 1).reshape(9, -1)
-    return points.view(36, taps, out_channels, in_channels).transpose(2, 3)
+    points, copies = room.view(36 + 9, taps, out_channels, in_channels).split_with_sizes((36, 9))
+    copies.view(3, 3, taps, out_channels, in_channels).copy_(weight.permute(3, 4, 2, 0, 1))
+    torch.mm(matrix, copies.view(9, -1), out=points.view(36, -1))
+    return points.transpose(2, 3)
 
 
 def prepared_values(taps: int, in_channels: int, out_channels: int) -> int:
-    """How many values are live at most while `prepare` runs: what it makes, and a copy of the taps."""
+    """How many values of room `prepare` takes: for what it makes, and a copy of the taps."""
     return (36 + 9) * taps * in_channels * out_channels
 
 
