@@ -225,7 +225,7 @@ class Growth:
         return 0.0 if strategy == STREAM else self._counts.work(strategy, size).attention / self._attention_rate
 
     def _activations_mib(self, strategy: str, size: Size) -> float:
-        return max(0.0, self._counts.resting(strategy, size) - BUDGET_BYTES / 2) / MIB if strategy == LAYERWISE else 0.0
+        return self._counts.resting(strategy, size) / MIB if strategy == LAYERWISE else 0.0
 
 
 def rows() -> Iterator[Row]:
@@ -247,17 +247,17 @@ def draw(table: list[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     colors = {STREAM: "tab:green", LAYERWISE: "tab:blue", TILED: "tab:orange"}
-    figure, panels = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(15, 6), layout="constrained")
     for strategy in STRATEGIES:
-        for area, style in zip((MEASURED[strategy], AREAS[0], AREAS[-1]), ("-", "--", ":"), strict=True):
+        for area, style in {MEASURED[strategy]: "-", AREAS[0]: "--", AREAS[-1]: ":"}.items():
             line = [row for row in table if row.strategy == strategy and row.size[1:] == area]
             options = {"color": colors[strategy], "linestyle": style, "marker": "o" if line[0].is_measured else ""}
-            label = f"{strategy}, {area[1]}x{area[0]}"
-            panels[0].plot(FRAMES, [row.seconds for row in line], label=label, **options)
-            panels[1].plot(FRAMES, [row.mib for row in line], label=label, **options)
+            size = f"{area[1]}x{area[0]}"
+            panels[0].plot(FRAMES, [row.seconds for row in line], label=f"{strategy}, {size}", **options)
+            panels[1].plot(FRAMES, [row.mib for row in line], label=f"{strategy}, {size}", **options)
             if strategy == LAYERWISE:
                 activations = [row.activations_mib for row in line]
-                panels[1].plot(FRAMES, activations, color="tab:gray", linestyle=style, label="its activations")
+                panels[1].plot(FRAMES, activations, color="tab:gray", linestyle=style, label=f"activations, {size}")
     for area in (MEASURED[LAYERWISE], *AREAS):
         line = [row for row in table if row.strategy == LAYERWISE and row.size[1:] == area]
         panels[2].plot(FRAMES, [100 * row.attention for row in line], label=f"{area[1]}x{area[0]}", marker=".")
@@ -266,7 +266,7 @@ def draw(table: list[Row], path: Path) -> None:
         panel.set_xticks(FRAMES, [str(frames) for frames in FRAMES])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+        panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     for panel in panels[:2]:
         panel.set_yscale("log")
     figure.savefig(path, dpi=80)
