@@ -38,6 +38,7 @@ CONFINED = {
     "safetensors": {"latents", "training", "weights"},
     "huggingface_hub": {"weights"},
     "psutil": {"execution"},
+    "PIL": {"codec"},
 }
 WITHOUT_TORCH = {"errors", "config", "files", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.

@@ -1,12 +1,16 @@
 """The commands as a user and a script see them."""
 
+import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
@@ -72,10 +76,15 @@ def test_roundtrip_prints_a_table_and_the_json_of_the_interface(clip: Path) -> N
     assert report["input"] == str(clip)
     assert (report["model"], report["strategy"]) == ("tiny", {"name": "stream"})
     assert report["latents_shape"] == [16, 3, 3, 4]
-    assert set(report["metrics"]["psnr"]) == {"mean", "min", "worst_frame", "pooled", "per_frame"}
+    figures = {"pooled", "first", "position_1", "position_2", "position_3", "position_4"}
+    assert set(report["metrics"]["psnr"]) == {"mean", "min", "worst_frame", "per_frame", *figures}
     assert len(report["metrics"]["ssim"]["per_frame"]) == 6
+    assert report["metrics"]["psnr_temporal"]["per_frame"][0] is None
+    assert report["metrics"]["ms_ssim"] is None
+    assert report["absent"]["ms_ssim"] == "needs frames of at least 176x176"
+    assert report["bits_per_pixel"] == 16 * 3 * 3 * 4 * 32 / (6 * 32 * 24)
     assert set(report["seconds"]) == {"load", "encode", "decode", "total"}
-    assert report["outputs"] == {"recon": None, "compare": None, "latents": None, "report": None}
+    assert report["outputs"] == {"recon": None, "compare": None, "latents": None, "report": None, "csv": None}
     assert report["gate"] == {"passed": True, "missed": []}
 
 
@@ -86,6 +95,82 @@ def test_a_missed_gate_is_status_3_and_named(clip: Path) -> None:
     assert json.loads(missed.stdout)["gate"] == {"passed": False, "missed": ["psnr"]}
     assert "below --fail-under: psnr" in missed.stderr
     assert run("roundtrip", clip, clip.parent / "none.mp4", "--fail-under", "psnr=99").exit_code == 1
+
+
+def test_every_frame_has_a_row_in_the_table(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 6, stamps=(Fraction(1, 100), [0, 10, 30, 31, 32, 50]))
+    report = json_lines(run("roundtrip", clip, "--csv", tmp_path / "frames.csv", "--json", "--per-frame"))[0]
+    rows = list(csv.DictReader((tmp_path / "frames.csv").read_text().splitlines()))
+    assert report["outputs"]["csv"] == str(tmp_path / "frames.csv")  # type: ignore[index]
+    assert [row["frame"] for row in rows] == list("012345")
+    assert [float(row["seconds"]) for row in rows] == [0, 0.1, 0.3, 0.31, 0.32, 0.5]
+    metrics: dict[str, Any] = report["metrics"]  # type: ignore[assignment]
+    for name in ("psnr", "psnr_luma", "ssim", "psnr_temporal"):
+        cells = [row[name] for row in rows]
+        for cell, value in zip(cells, metrics[name]["per_frame"], strict=True):
+            assert (cell == "") if value is None else float(cell) == pytest.approx(value, abs=1e-6)
+    assert {row["ms_ssim"] for row in rows} == {""}
+
+
+def test_the_comparison_is_a_video_of_three_panels_with_the_same_times(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 6, 64, 48, codec="libx264rgb", pix_fmt="rgb24", options={"qp": "0"})
+    paths = {name: tmp_path / f"{name}.mkv" for name in ("recon", "compare")}
+    result = run("roundtrip", clip, "-o", paths["recon"], "--compare", paths["compare"], "--lossless")
+    assert result.exit_code == 0, result.stderr
+    originals, times = read_back(clip)
+    recon, _ = read_back(paths["recon"])
+    compared, compared_times = read_back(paths["compare"])
+    assert compared_times == pytest.approx(times, abs=1e-3)
+    for original, other, frame in zip(originals, recon, compared, strict=True):
+        assert frame.shape == (48, 192, 3)
+        below = slice(24, None)  # the labels lie above
+        assert np.array_equal(frame[below, :64], original[below])
+        assert np.array_equal(frame[below, 64:128], other[below])
+        difference = np.abs(original.astype(int) - other.astype(int))[below]
+        assert np.array_equal(frame[below, 128:], np.minimum(8 * difference, 255))
+    for panel in range(3):
+        assert (compared[0][:16, 64 * panel : 64 * panel + 32] > 200).any(), "a label is there"
+
+
+def test_clips_and_models_are_compared_in_one_table(tmp_path: Path, small_checkpoint: Path) -> None:
+    clips = [write_clip(tmp_path / f"{name}.mp4", 3) for name in "ab"]
+    models = ("-m", "tiny", "-m", small_checkpoint)
+    compared = run("roundtrip", *clips, *models, "--csv", tmp_path / "out")
+    assert compared.exit_code == 0, compared.stderr
+    header, *rows = (line.split() for line in compared.stdout.splitlines())
+    assert header == ["clip", "model", "PSNR", "worst", "first", "SSIM", "MS-SSIM", "changes", "still", "frames/s"]
+    own = str(small_checkpoint)
+    assert [row[:2] for row in rows[:4]] == [[str(clip), model] for model in ("tiny", own) for clip in clips]
+    assert [row[:5] for row in rows[4:]] == [["mean", "of", "2", "clips", model] for model in ("tiny", own)]
+    psnr = [float(row[2]) for row in rows[:4]] + [float(row[5]) for row in rows[4:]]
+    assert psnr[4:] == pytest.approx([sum(psnr[:2]) / 2, sum(psnr[2:4]) / 2], abs=0.01)
+    names = {f"{clip}.{model}.csv" for clip in "ab" for model in ("tiny", small_checkpoint.stem)}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    reports = json_lines(run("roundtrip", *clips, *models, "--json"))
+    assert [report["metrics"]["psnr"]["mean"] for report in reports] == pytest.approx(psnr[:4], abs=0.01)  # type: ignore[index]
+
+
+def test_a_table_holds_what_was_done_where_a_clip_fails(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 2)
+    (tmp_path / "b.mp4").write_text("no video")
+    result = run("roundtrip", clip, tmp_path / "b.mp4")
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["clip", str(clip)]
+
+
+def test_standard_input_goes_through_one_model() -> None:
+    assert_failed(run("roundtrip", "-", "-m", "tiny", "-m", "tiny"), 2, "standard input is read once")
+
+
+def test_the_environment_names_one_model_for_a_roundtrip(
+    clip: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = tmp_path / "my models" / "a b.safetensors"
+    spaced.parent.mkdir()
+    shutil.copy(small_checkpoint, spaced)
+    monkeypatch.setenv("VAE3D_MODEL", str(spaced))
+    assert json_lines(run("roundtrip", clip, "--json"))[0]["model"] == spaced.name
+    assert json_lines(run("roundtrip", clip, "--json", "-m", "tiny"))[0]["model"] == "tiny"
 
 
 def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:

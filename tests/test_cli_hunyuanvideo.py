@@ -106,6 +106,21 @@ def test_scaled_latents_decode_to_the_same_frames(lossless: Path, folder: Path, 
     assert report["metrics"]["psnr"]["mean"] == pytest.approx(plain["metrics"]["psnr"]["mean"], abs=1e-3)
 
 
+def test_the_borders_of_tiles_are_measured_apart(tmp_path: Path, folder: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 5, 48, 24)
+    tiles = ("--strategy", "tiled", "--tile-px", 16, "--tile-overlap-px", 8)
+    psnr = json.loads(run("roundtrip", clip, "-m", folder, "--json", "-q", *tiles).stdout)["metrics"]["psnr"]
+    mse = {name: 10 ** (-psnr[name] / 10) for name in ("pooled", "seams", "elsewhere")}
+    # Tiles come in at every multiple of 8: columns 7, 8, 15, 16, ... 39, 40 of 48, and rows 7, 8, 15, 16 of 24.
+    share = 1 - (48 - 10) * (24 - 4) / (48 * 24)
+    assert mse["pooled"] == pytest.approx(share * mse["seams"] + (1 - share) * mse["elsewhere"])
+    psnr = json.loads(run("roundtrip", clip, "-m", folder, "--json", "-q").stdout)["metrics"]["psnr"]
+    assert not {"seams", "elsewhere"} & set(psnr)
+    small = ("--strategy", "tiled", "--tile-px", 48, "--tile-overlap-px", 8)
+    psnr = json.loads(run("roundtrip", clip, "-m", folder, "--json", "-q", *small).stdout)["metrics"]["psnr"]
+    assert "seams" not in psnr
+
+
 def test_an_image_is_a_clip_of_one_frame(tmp_path: Path, folder: Path) -> None:
     image = write_clip(tmp_path / "a.png", 1, 40, 24, codec="png", pix_fmt="rgb24", container="image2")
     latents = encode(image, folder)["latents"]

@@ -21,6 +21,7 @@ from vae3d_cli.geometry import (
     padded_size_px,
     plan_chunks,
     plan_slabs,
+    tile_borders,
 )
 
 CONFIG = TinyConfig()
@@ -124,6 +125,12 @@ def test_a_slab_is_halved_down_to_a_row() -> None:
     assert Slab(0, 3, 0, 5).halves() == (Slab(0, 1, 0, 5), Slab(1, 3, 0, 5))
     assert Slab(2, 3, 0, 5).halves() == (Slab(2, 3, 0, 2), Slab(2, 3, 2, 5))
     assert Slab(2, 3, 4, 5).halves() == (Slab(2, 3, 4, 5),)
+
+
+def test_a_border_of_tiles_is_where_one_comes_in_and_where_it_has_taken_over() -> None:
+    assert tile_borders(600, TileSizes()) == [192, 256, 384, 448, 576]
+    assert tile_borders(192, TileSizes()) == []
+    assert tile_borders(32, TileSizes(tile_px=16, tile_overlap_px=0)) == [16]
 
 
 def test_tiles_are_counted_in_the_units_of_each_side() -> None:

@@ -1,5 +1,6 @@
-"""PSNR and SSIM against scikit-image."""
+"""The measures against scikit-image, torchmetrics and numpy."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,27 +8,39 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from vae3d_cli.metrics import FidelityMeter, psnr_of_mse, squared_error, ssim
+from vae3d_cli.cli.parse import GATES
+from vae3d_cli.metrics import METRICS, ErrorMeter, FidelityMeter, psnr_of_mse, similarities
 from vae3d_cli.video import VideoReader
 
 SAMPLE = Path(__file__).parent.parent / "examples" / "cups.mp4"
 
 
-def real_frames() -> tuple[Tensor, Tensor]:
-    """Two neighbouring frames of the sample clip."""
+def real_frames(num_frames: int = 2) -> list[Tensor]:
+    """The first frames of the sample clip."""
     with VideoReader(SAMPLE) as video:
-        frames = iter(video)
-        a, b = torch.from_numpy(next(frames).rgb), torch.from_numpy(next(frames).rgb)
-    return a, b
+        return [torch.from_numpy(frame.rgb) for _, frame in zip(range(num_frames), video, strict=False)]
+
+
+def noisy(frame: Tensor, seed: int = 0) -> Tensor:
+    noise = 12 * torch.randn(frame.shape, generator=torch.Generator().manual_seed(seed))
+    return (frame.float() + noise).clamp(0, 255).byte()
+
+
+def flat(level: int, size: int = 16) -> Tensor:
+    return torch.full((3, size, size), level, dtype=torch.uint8)
+
+
+def psnr(reference: Tensor, other: Tensor) -> float:
+    return psnr_of_mse(ErrorMeter().errors(reference, other).rgb)
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image_on_real_frames() -> None:
     a, b = real_frames()
-    noisy = (b.float() + 12 * torch.randn(b.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 255).byte()
-    for other in (b, noisy):
+    for other in (b, noisy(b)):
         expected = peak_signal_noise_ratio(a.numpy(), other.numpy(), data_range=255)  # type: ignore[no-untyped-call]
-        assert psnr_of_mse(squared_error(a, other)) == pytest.approx(expected, abs=1e-9)
+        assert psnr(a, other) == pytest.approx(expected, abs=1e-9)
         expected = structural_similarity(  # type: ignore[no-untyped-call]
             a.numpy(),
             other.numpy(),
@@ -37,37 +50,131 @@ def test_psnr_and_ssim_are_those_of_scikit_image_on_real_frames() -> None:
             sigma=1.5,
             use_sample_covariance=False,
         )
-        assert ssim(a, other) == pytest.approx(expected, abs=1e-5)
+        assert similarities(a, other)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_ms_ssim_is_that_of_torchmetrics_on_real_frames() -> None:
+    a, b = real_frames()
+    for other in (b, noisy(b)):
+        expected = multiscale_structural_similarity_index_measure(
+            a[None].double(), other[None].double(), data_range=255.0
+        )
+        assert similarities(a, other)[1] == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_luma_is_that_of_scikit_image_and_changes_are_those_of_numpy() -> None:
+    from skimage.color import rgb2gray
+
+    clip = real_frames(3)
+    meter = FidelityMeter()
+    others = [noisy(frame, seed) for seed, frame in enumerate(clip)]
+    for pair in zip(clip, others, strict=True):
+        meter.add(*pair)
+    metrics = meter.result().metrics
+    luma = [
+        peak_signal_noise_ratio(  # type: ignore[no-untyped-call]
+            *(255 * rgb2gray(each.numpy() / 255.0, channel_axis=0) for each in pair), data_range=255
+        )
+        for pair in zip(clip, others, strict=True)
+    ]
+    assert list(metrics["psnr_luma"].per_frame) == pytest.approx(luma, rel=1e-3)
+    originals, decoded = (np.stack([frame.numpy() for frame in frames]).astype(float) for frames in (clip, others))
+    changes, decoded_changes = np.diff(originals, axis=0), np.diff(decoded, axis=0)
+    squares = (changes - decoded_changes) ** 2
+    expected = [peak_signal_noise_ratio(*each, data_range=255) for each in zip(changes, decoded_changes, strict=True)]  # type: ignore[no-untyped-call]
+    assert math.isnan(metrics["psnr_temporal"].per_frame[0])
+    assert list(metrics["psnr_temporal"].per_frame)[1:] == pytest.approx(expected)
+    still = np.all(np.abs(changes) <= 2, axis=1)
+    expected = [10 * np.log10(255**2 / each[:, mask].mean()) for each, mask in zip(squares, still, strict=True)]
+    assert list(metrics["psnr_static"].per_frame)[1:] == pytest.approx(expected)
 
 
 def test_a_difference_of_200_levels_does_not_wrap() -> None:
-    dark, bright = torch.full((3, 16, 16), 20, dtype=torch.uint8), torch.full((3, 16, 16), 220, dtype=torch.uint8)
-    assert squared_error(dark, bright) == squared_error(bright, dark) == 200**2
+    for pair in ((flat(20), flat(220)), (flat(220), flat(20))):
+        errors = ErrorMeter().errors(*pair)
+        assert errors.rgb == 200**2
+        assert errors.luma == pytest.approx(200**2)
     assert psnr_of_mse(200**2) == pytest.approx(2.110203)
+    meter = ErrorMeter()
+    meter.errors(flat(20), flat(220))
+    assert meter.errors(flat(220), flat(20)).temporal == 400**2
 
 
 def test_an_exact_frame_counts_as_100_db_and_ssim_1() -> None:
-    frame = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert psnr_of_mse(squared_error(frame, frame)) == 100
-    assert ssim(frame, frame) == pytest.approx(1, abs=1e-6)
+    frame = torch.randint(0, 256, (3, 176, 176), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert psnr(frame, frame) == 100
+    assert similarities(frame, frame) == pytest.approx((1, 1), abs=1e-6)
 
 
-def test_ssim_needs_11_by_11_pixels() -> None:
-    assert ssim(torch.zeros(3, 10, 11, dtype=torch.uint8), torch.zeros(3, 10, 11, dtype=torch.uint8)) is None
-    assert ssim(torch.zeros(3, 11, 11, dtype=torch.uint8), torch.zeros(3, 11, 11, dtype=torch.uint8)) == 1
+@pytest.mark.parametrize(
+    ("size", "has"), [(10, (False, False)), (11, (True, False)), (175, (True, False)), (176, (True, True))]
+)
+def test_similarities_need_their_windows(size: int, has: tuple[bool, bool]) -> None:
+    values = similarities(torch.zeros(3, size, 200, dtype=torch.uint8), torch.zeros(3, size, 200, dtype=torch.uint8))
+    assert tuple(value is not None for value in values) == has
+    assert all(value in (None, 1) for value in values)
+
+
+def test_frames_that_have_nothing_in_common_have_no_structure() -> None:
+    frame = torch.randint(0, 256, (3, 176, 176), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ssim, ms_ssim = similarities(frame, 255 - frame)
+    assert ssim is not None
+    assert ssim < 0
+    assert ms_ssim == 0
 
 
 def test_a_clip_is_summed_up_by_its_mean_its_worst_frame_and_its_pooled_error() -> None:
     meter = FidelityMeter()
-    reference = torch.full((3, 16, 16), 100, dtype=torch.uint8)
     for level in (110, 130, 100):
-        meter.add(reference, torch.full_like(reference, level))
+        meter.add(flat(100), flat(level))
     result = meter.result()
     each = [10 * np.log10(255**2 / 10**2), 10 * np.log10(255**2 / 30**2), 100]
-    assert list(result.psnr.per_frame) == pytest.approx(each)
-    assert result.psnr.mean == pytest.approx(np.mean(each))
-    assert result.psnr.min == pytest.approx(each[1])
-    assert result.psnr.worst_frame == 1
-    assert result.psnr_pooled == pytest.approx(10 * np.log10(255**2 / (1000 / 3)))
-    assert result.ssim is not None
-    assert result.ssim.worst_frame == 1
+    summary = result.metrics["psnr"]
+    assert list(summary.per_frame) == pytest.approx(each)
+    assert summary.mean == pytest.approx(np.mean(each))
+    assert summary.min == pytest.approx(each[1])
+    assert summary.worst_frame == 1
+    assert summary.figures["pooled"] == pytest.approx(10 * np.log10(255**2 / (1000 / 3)))
+    assert result.metrics["ssim"].worst_frame == 1
+    assert result.metrics["psnr_static"].worst_frame == 2  # by 30 levels, against 20 before
+
+
+def test_the_first_frame_and_each_place_in_the_group_have_a_mean() -> None:
+    meter = FidelityMeter()
+    for level in (110, 101, 102, 103, 104, 101, 102, 103):
+        meter.add(flat(100), flat(level))
+    summary = meter.result().metrics["psnr"]
+    decibels = {level: 10 * np.log10(255**2 / level**2) for level in (1, 2, 3, 4, 10)}
+    assert summary.figures["first"] == pytest.approx(decibels[10])
+    for position in range(1, 5):
+        assert summary.figures[f"position_{position}"] == pytest.approx(decibels[position])
+
+
+def test_errors_on_the_borders_of_tiles_are_told_from_the_others() -> None:
+    seams = torch.zeros(16, 16, dtype=torch.bool)
+    seams[7:9] = True
+    other = flat(100)
+    other[:, seams] = 110
+    other[:, 0, 0] = 105
+    meter = FidelityMeter(seams)
+    meter.add(flat(100), other)
+    figures = meter.result().metrics["psnr"].figures
+    assert figures["seams"] == pytest.approx(10 * np.log10(255**2 / 10**2))
+    assert figures["elsewhere"] == pytest.approx(10 * np.log10(255**2 / (25 / 224)))
+
+
+def test_what_cannot_be_measured_is_absent_with_a_reason() -> None:
+    meter = FidelityMeter()
+    meter.add(flat(0, 8), flat(0, 8))
+    assert set(meter.result().metrics) == {"psnr", "psnr_luma"}
+    assert set(meter.result().absent) == set(METRICS) - {"psnr", "psnr_luma"}
+    meter.add(flat(99, 8), flat(99, 8))
+    assert meter.result().absent["psnr_static"] == "nothing stands still in this clip"
+    assert set(meter.result().metrics) == {"psnr", "psnr_luma", "psnr_temporal"}
+
+
+def test_every_figure_can_be_a_gate() -> None:
+    meter = FidelityMeter(torch.eye(176, dtype=torch.bool))
+    for _ in range(5):
+        meter.add(flat(0, 176), flat(1, 176))
+    assert set(meter.result().by_name()) == set(GATES)

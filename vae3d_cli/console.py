@@ -3,12 +3,14 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 # Rich is imported where it is used: `--help` and errors need none of it.
 
 PROGRAM = "vae3d"
+_UNBOUNDED = 10_000
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def print_error(text: str) -> None:
@@ -64,6 +66,36 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
     for name, value in rows:
         table.add_row(Text(name, style="bold"), Text(_one_line(value), overflow="fold"))
     Console(stderr=to_stderr, highlight=False).print(table)
+
+
+def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table with a header; all but its first two columns are figures."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 2 else "right", overflow="fold", no_wrap=index >= 2)
+    for row in rows:
+        table.add_row(*(Text(_one_line(cell)) for cell in row))
+    # A file or a pipe has no width to keep to.
+    Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
+
+
+def sparkline(values: Sequence[float], width: int = 48) -> str:
+    """Values over time as a line of bars, the lowest of each bar's share; empty where it says or can show nothing."""
+    try:
+        _BARS.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return ""
+    count = min(width, len(values))
+    lows = [min(values[index * len(values) // count : (index + 1) * len(values) // count]) for index in range(count)]
+    least, most = min(lows), max(lows)
+    if least == most:
+        return ""
+    bars = "".join(_BARS[int((low - least) / (most - least) * (len(_BARS) - 1) + 0.5)] for low in lows)
+    return f"{bars} {least:.1f} to {most:.1f}"
 
 
 @contextmanager

@@ -187,6 +187,13 @@ class TileSizes:
         )
 
 
+def tile_borders(length: int, tiles: TileSizes) -> list[int]:
+    """Where, along an axis of so many pixels, a tile begins to come in, and where it has taken over."""
+    stride = tiles.tile_px - tiles.tile_overlap_px
+    starts = range(stride, length, stride)
+    return sorted({border for start in starts for border in (start, start + tiles.tile_overlap_px) if border < length})
+
+
 def _axis(tile: int, overlap: int, unit_in: int, unit_out: int) -> TileAxis:
     stride = tile - overlap
     return TileAxis(tile // unit_in, stride // unit_in, stride // unit_out, overlap // unit_out)

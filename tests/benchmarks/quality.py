@@ -24,7 +24,7 @@ from vae3d_cli.codec.pixels import to_8_bit, to_frames, to_pixels
 from vae3d_cli.config import TinyConfig
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.execution import StrategyOptions, decode_chunks, encode_chunks, input_device
-from vae3d_cli.metrics import psnr_of_mse, squared_error, ssim
+from vae3d_cli.metrics import ErrorMeter, FidelityMeter, psnr_of_mse
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, FrameCache, find_files, hold_out, scene_of
@@ -125,14 +125,16 @@ def yardstick(checkpoint: str | None, clips: Path, photos: Path | None) -> Codec
 
 def score(code: Codec, frames: Tensor, decoded: Tensor) -> ClipScore:
     """Compare a clip with what came back, and see how its first frame flickers when nothing moves."""
-    pairs = list(zip(frames, decoded, strict=True))
-    differences = zip(frames.short().diff(dim=0), decoded.short().diff(dim=0), strict=True)
+    meter = FidelityMeter()
+    for pair in zip(frames, decoded, strict=True):
+        meter.add(*pair)
+    metrics = meter.result().metrics
     # From frame 4 on: what follows are whole groups.
     still = code(frames[:1].expand(NUM_FRAMES, -1, -1, -1))[GROUP:].float()
     return ClipScore(
-        psnr=[psnr_of_mse(squared_error(*pair)) for pair in pairs],
-        ssim=[value for pair in pairs if (value := ssim(*pair)) is not None],
-        difference_psnr=fmean(psnr_of_mse(squared_error(*pair)) for pair in differences),
+        psnr=list(metrics["psnr"].per_frame),
+        ssim=list(metrics["ssim"].per_frame),
+        difference_psnr=metrics["psnr_temporal"].mean,
         flicker=float(still.diff(dim=0).abs().mean()),
     )
 
@@ -184,7 +186,11 @@ def picture(shown: dict[str, dict[str, Tensor]]) -> Image.Image:
         box = (left, top, left + DETAIL_PX, top + DETAIL_PX)
         for column, (name, frame) in enumerate(frames.items()):
             x, y = GAP_PX + column * pitch_px, index * height_px + LABEL_PX
-            loss = f"{psnr_of_mse(squared_error(original, frame)):.2f} dB" if column else f"{clip}, {PICTURED_FRAME}"
+            loss = (
+                f"{psnr_of_mse(ErrorMeter().errors(original, frame).rgb):.2f} dB"
+                if column
+                else f"{clip}, {PICTURED_FRAME}"
+            )
             draw.text((x, y - LABEL_PX + 2), f"{name}: {loss}", fill="black")
             image = Image.fromarray(frame.permute(1, 2, 0).numpy())
             detail = image.crop(box).resize((DETAIL_PX * ZOOM,) * 2, Image.Resampling.NEAREST)

@@ -87,7 +87,7 @@ def strategy_options(
 
 def encoder_options(
     jobs: list[Job],
-    output: str,
+    outputs: tuple[str, ...],
     codec: str | None,
     crf: float | None,
     preset: str | None,
@@ -96,13 +96,13 @@ def encoder_options(
     *,
     lossless: bool,
 ) -> "EncoderOptions":
-    """How videos are written, once it is known to be possible for every job's output of this name."""
+    """How videos are written, once it is known to be possible for every job's outputs of these names."""
     from vae3d_cli.video import EncoderOptions, check_output_video
 
     encoder = EncoderOptions(
         codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt, lossless=lossless, container=container
     )
-    paths = [job.outputs[output] for job in jobs if output in job.outputs]
+    paths = [job.outputs[name] for job in jobs for name in outputs if name in job.outputs]
     if not paths and encoder != EncoderOptions():
         raise UsageError("options of the video encoder: there is no video to write; give -o")
     for kind in {None if path is None else path.suffix: path for path in paths}.values():

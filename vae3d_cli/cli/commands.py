@@ -1,6 +1,6 @@
 """The commands: each parses, calls one function of the codec, and presents what it gives."""
 
-import functools
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,7 +93,7 @@ def encode(
 ) -> None:
     """Encode videos into latents files."""
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
-    target = Target("-o", output, lambda source: f"{source.stem}.safetensors", beside_input=True)
+    target = Target("-o", output, lambda stem: f"{stem}.safetensors", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
@@ -154,13 +154,13 @@ def decode(
 ) -> None:
     """Decode latents files into videos."""
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
-    target = Target("-o", output, lambda source: f"{source.stem}.decoded.mp4", beside_input=True)
+    target = Target("-o", output, lambda stem: f"{stem}.decoded.mp4", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     from vae3d_cli.codec import DecodeOptions
     from vae3d_cli.weights import check_device
 
     check_device(device)
-    encoder = encoder_options(jobs, "output", codec, crf, preset, pix_fmt, container, lossless=lossless)
+    encoder = encoder_options(jobs, ("output",), codec, crf, preset, pix_fmt, container, lossless=lossless)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     codec_options = DecodeOptions(
         frames=parse_frames(frames),
@@ -178,10 +178,12 @@ def decode(
 def roundtrip(
     inputs: options.Inputs,
     output: options.ReconOutput = None,
+    compare: options.Compare = None,
     latents: options.KeptLatents = None,
+    csv: options.Csv = None,
     fail_under: options.FailUnder = None,
     per_frame: options.PerFrame = False,
-    model: options.ModelName = "tiny",
+    model: options.ModelNames = None,
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
     strategy: options.StrategyName = "auto",
@@ -213,19 +215,24 @@ def roundtrip(
     verbose: options.Verbose = False,
     progress: options.ShowProgress = True,
 ) -> None:
-    """Encode and decode videos, and report PSNR and SSIM."""
+    """Encode and decode videos, and report what was lost: PSNR, SSIM, flicker and more."""
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     targets = {
-        "recon": Target("-o", output, lambda source: f"{source.stem}.mp4"),
-        "latents": Target("--latents", latents, lambda source: f"{source.stem}.safetensors"),
+        "recon": Target("-o", output, lambda stem: f"{stem}.mp4"),
+        "compare": Target("--compare", compare, lambda stem: f"{stem}.compare.mp4"),
+        "latents": Target("--latents", latents, lambda stem: f"{stem}.safetensors"),
+        "csv": Target("--csv", csv, lambda stem: f"{stem}.csv"),
     }
-    jobs = plan_jobs(inputs, targets)
+    jobs = plan_jobs(inputs, targets, model or [os.environ.get(options.MODEL_VARIABLE, "tiny")])
     gates = parse_gates(fail_under or [])
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
-    encoder = encoder_options(jobs, "recon", codec, crf, preset, pix_fmt, container, lossless=lossless)
-    load_model = functools.partial(load, model, device, dtype, threads, settings)
+    encoder = encoder_options(jobs, ("recon", "compare"), codec, crf, preset, pix_fmt, container, lossless=lossless)
+
+    def load_model(name: str) -> "Model":
+        return load(name, device, dtype, threads, settings)
+
     roundtrip_jobs(jobs, settings, codec_options, encoder, gates, load_model, per_frame=per_frame)
 
 

@@ -2,9 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePath
 
 from vae3d_cli.errors import OutputError, UsageError
 from vae3d_cli.files import check_input, check_output, same_file
@@ -16,46 +17,55 @@ PIPE = "-"
 class Job:
     """One input (`name` is what the user gave) and its outputs by name; `None` is standard input or output.
 
-    `shares_folders` says that the outputs lie in folders for several inputs, which are made if need be.
+    `shares_folders` says that the outputs lie in folders for several inputs, which are made if need be. `model` is the
+    name of the model that it is for, where the command has several.
     """
 
     name: str
     source: Path | None
     outputs: dict[str, Path | None]
     shares_folders: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """An output option: what the user gave, and how an output is named after its input where several share a folder."""
+    """An output option: what the user gave, and how an output is named where several share a folder.
+
+    That is after the stem of its input, and of the model if there are several.
+    """
 
     option: str
     given: str | None
-    name_after: Callable[[Path], str]
+    name_after: Callable[[str], str]
     beside_input: bool = False
 
 
-def plan_jobs(inputs: list[str], targets: dict[str, Target]) -> list[Job]:
-    """A job for each input.
+def plan_jobs(inputs: list[str], targets: dict[str, Target], models: Sequence[str] = ("",)) -> list[Job]:
+    """A job for each input and model: all inputs of the first model come first.
 
-    An output option names a file for one input and a folder for several. Where it is not given, the output lies beside
+    An output option names a file for one job and a folder for several. Where it is not given, the output lies beside
     the input (`beside_input`) or there is none.
 
     Raises:
-        UsageError: A pipe or a terminal where it cannot be, or two inputs with one output.
+        UsageError: A pipe or a terminal where it cannot be, or two jobs with one output.
     """
     if PIPE in inputs and len(inputs) > 1:
         raise UsageError("-: standard input is one clip; give it alone")
+    if PIPE in inputs and len(models) > 1:
+        raise UsageError("-: standard input is read once; give one model, or a file")
+    num_jobs = len(inputs) * len(models)
     jobs = []
-    for text in inputs:
+    for model, text in product(models, inputs):
         source = None if text == PIPE else Path(text)
         if source is not None and not source.name:
             raise UsageError(f"{text!r}: names no file")
-        outputs = {name: path for name, target in targets.items() for path in _place(source, target, len(inputs))}
+        part = f".{PurePath(model).stem}" if len(models) > 1 else ""
+        outputs = {name: path for name, target in targets.items() for path in _place(source, part, target, num_jobs)}
         if list(outputs.values()).count(None) > 1:
             raise UsageError("standard output takes one output; give the other a file")
-        shares_folders = len(inputs) > 1 and any(target.given for target in targets.values())
-        jobs.append(Job(text, source, outputs, shares_folders))
+        shares_folders = num_jobs > 1 and any(target.given for target in targets.values())
+        jobs.append(Job(text, source, outputs, shares_folders, model))
     counts = Counter(path for job in jobs for path in job.outputs.values() if path is not None)
     for path, count in counts.items():
         if count > 1:
@@ -63,7 +73,7 @@ def plan_jobs(inputs: list[str], targets: dict[str, Target]) -> list[Job]:
     return jobs
 
 
-def _place(source: Path | None, target: Target, num_inputs: int) -> list[Path | None]:
+def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) -> list[Path | None]:
     """The path of an output, in a list that is empty where there is none."""
     given, option = target.given, target.option
     if given is None:
@@ -71,17 +81,17 @@ def _place(source: Path | None, target: Target, num_inputs: int) -> list[Path | 
             return []
         if source is None:
             raise UsageError(f"-: standard input has no name to name the output after; give {option}")
-        return [source.with_name(target.name_after(source))]
+        return [source.with_name(target.name_after(source.stem))]
     if given == PIPE:
-        if num_inputs > 1:
+        if num_jobs > 1:
             raise UsageError(f"{option} -: standard output takes one clip; give a folder")
         if sys.stdout.isatty():
             raise UsageError(f"{option} -: standard output is a terminal; redirect it or give it to a pipe")
         return [None]
-    if num_inputs == 1:
+    if num_jobs == 1:
         return [Path(given)]
     assert source is not None  # standard input comes alone
-    return [Path(given) / target.name_after(source)]
+    return [Path(given) / target.name_after(source.stem + model_part)]
 
 
 def make_folders(job: Job) -> None:

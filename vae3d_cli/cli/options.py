@@ -52,6 +52,15 @@ ReconOutput = Annotated[
         help="Keep the reconstruction as a video; a folder for several inputs; - is Matroska on standard output.",
     ),
 ]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="SIDE_BY_SIDE",
+        help="Write the original, the reconstruction and their difference, amplified, as one video; a folder for "
+        "several inputs.",
+    ),
+]
 KeptLatents = Annotated[
     str | None,
     typer.Option("--latents", metavar="FILE", help="Keep the latents; a folder for several inputs."),
@@ -61,8 +70,14 @@ FailUnder = Annotated[
     typer.Option(
         "--fail-under",
         metavar="NAME=VALUE",
-        help="End with status 3 where psnr, psnr.min, psnr.pooled, ssim or ssim.min is lower. May be repeated.",
+        help="End with status 3 where a figure is lower: psnr, psnr_luma, ssim, ms_ssim, psnr_temporal or psnr_static, "
+        "each as a mean or, with .min, in its worst frame; psnr.pooled, psnr.first, psnr.position_1 to 4, psnr.seams, "
+        "psnr.elsewhere. May be repeated.",
     ),
+]
+Csv = Annotated[
+    str | None,
+    typer.Option("--csv", metavar="FILE", help="Write every frame's figures as a table; a folder for several inputs."),
 ]
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]
 Codec = Annotated[
@@ -84,14 +99,17 @@ ContainerName = Annotated[
     str | None,
     typer.Option("--container", metavar="NAME", help="For standard output: matroska (the default), nut, mp4 or y4m."),
 ]
-ModelName = Annotated[
-    str,
+MODEL_VARIABLE = "VAE3D_MODEL"
+_MODELS = "tiny (embedded), hunyuanvideo (fetched once), a checkpoint file or folder, or a hub id org/name."
+ModelName = Annotated[str, typer.Option("-m", "--model", metavar="MODEL", envvar=MODEL_VARIABLE, help=_MODELS)]
+# Typer would take the words of the environment variable for several models.
+ModelNames = Annotated[
+    list[str] | None,
     typer.Option(
         "-m",
         "--model",
         metavar="MODEL",
-        envvar="VAE3D_MODEL",
-        help="tiny (embedded), hunyuanvideo (fetched once), a checkpoint file or folder, or a hub id org/name.",
+        help=f"{_MODELS} May be repeated, to compare.  [env var: {MODEL_VARIABLE}; default: tiny]",
     ),
 ]
 Device = Annotated[

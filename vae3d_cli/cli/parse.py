@@ -6,7 +6,12 @@ from fractions import Fraction
 from vae3d_cli.errors import UsageError
 from vae3d_cli.geometry import FrameRange
 
-GATES = ("psnr", "psnr.min", "psnr.pooled", "ssim", "ssim.min")
+_METRICS = ("psnr", "psnr_luma", "ssim", "ms_ssim", "psnr_temporal", "psnr_static")
+_PSNR_FIGURES = ("pooled", "first", "position_1", "position_2", "position_3", "position_4", "seams", "elsewhere")
+GATES = (
+    *(gate for name in _METRICS for gate in (name, f"{name}.min")),
+    *(f"psnr.{figure}" for figure in _PSNR_FIGURES),
+)
 MAX_SIDE_PX = 16384
 _MEMORY_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
     "KI": 1 << 10,

@@ -2,18 +2,40 @@
 
 import json
 import math
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from vae3d_cli.cli.jobs import PIPE
+from vae3d_cli.cli.jobs import PIPE, Job
 from vae3d_cli.cli.runner import Settings
-from vae3d_cli.console import print_detail, print_json, print_path, print_rows
+from vae3d_cli.console import print_detail, print_json, print_path, print_rows, print_table, sparkline
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import DecodeResult, EncodeResult, LatentsDescription, RoundtripResult, Run, VideoDescription
     from vae3d_cli.weights import Model
 
 Rows = list[tuple[str, str]]
+SPEED = "speed"
+# What a comparison shows.
+_COLUMNS = {
+    "psnr": "PSNR",
+    "psnr.min": "worst",
+    "psnr.first": "first",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "psnr_temporal": "changes",
+    "psnr_static": "still",
+    SPEED: "frames/s",
+}
 HUNYUANVIDEO = "hunyuanvideo"
+PSNR = "psnr"
+_TITLES = {
+    PSNR: "PSNR",
+    "psnr_luma": "PSNR of luma",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "psnr_temporal": "PSNR of changes",
+    "psnr_static": "where still",
+}
 
 
 def present_model(model: "Model", settings: Settings) -> None:
@@ -26,7 +48,7 @@ def present_model(model: "Model", settings: Settings) -> None:
 def present_result(result: "EncodeResult | DecodeResult", settings: Settings) -> None:
     """The result of `encode` or `decode`: the path that was written, or JSON."""
     stdout_taken = result.output == PIPE
-    _present_run(result, settings)
+    present_run(result, settings)
     if settings.json:
         print_json(json.dumps(result.to_json()), to_stderr=stdout_taken)
     elif not stdout_taken:
@@ -36,12 +58,35 @@ def present_result(result: "EncodeResult | DecodeResult", settings: Settings) ->
 def present_roundtrip(result: "RoundtripResult", missed: list[str], settings: Settings, *, per_frame: bool) -> None:
     """The table of `roundtrip`, or JSON."""
     stdout_taken = PIPE in result.outputs.values()
-    _present_run(result, settings)
+    present_run(result, settings)
     if settings.json:
         report = result.to_json(per_frame=per_frame) | {"gate": {"passed": not missed, "missed": missed}}
         print_json(json.dumps(report), to_stderr=stdout_taken)
     else:
         print_rows(f"{result.input} through {result.model.name}", _roundtrip_rows(result), to_stderr=stdout_taken)
+
+
+def present_comparison(measured: list[tuple[Job, dict[str, float]]]) -> None:
+    """A table with a row for each clip and model and, where a model has several clips, one of their means.
+
+    The figures are those of the gates, and `SPEED`.
+    """
+    rows = [(job.name, job.model, *_cells([figures])) for job, figures in measured]
+    for model in dict.fromkeys(job.model for job, _ in measured):
+        group = [figures for job, figures in measured if job.model == model]
+        if len(group) > 1:
+            rows.append((f"mean of {len(group)} clips", model, *_cells(group)))
+    print_table(("clip", "model", *_COLUMNS.values()), rows)
+
+
+def _cells(clips: list[dict[str, float]]) -> list[str]:
+    """The means of some clips' figures; one that not all have is left out."""
+    cells = []
+    for name in _COLUMNS:
+        values = [figures[name] for figures in clips if name in figures]
+        digits = 1 if name == SPEED else 4 if "ssim" in name else 2
+        cells.append(f"{fmean(values):.{digits}f}" if len(values) == len(clips) else "")
+    return cells
 
 
 def present_info(description: "LatentsDescription | VideoDescription", settings: Settings) -> None:
@@ -54,7 +99,7 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
         print_rows(description.name, rows[1:])
 
 
-def _present_run(result: "Run", settings: Settings) -> None:
+def present_run(result: "Run", settings: Settings) -> None:
     """What is worth saying of a run, beside its result."""
     space = result.model.config.latent_space
     if space != HUNYUANVIDEO:
@@ -66,15 +111,17 @@ def _present_run(result: "Run", settings: Settings) -> None:
 
 
 def _roundtrip_rows(result: "RoundtripResult") -> Rows:
-    psnr, ssim, seconds = result.fidelity.psnr, result.fidelity.ssim, result.seconds
-    header = result.header
+    header, seconds = result.header, result.seconds
     values = 3 * result.num_frames * header.height * header.width
     latents = math.prod(result.latents_shape)
     return [
-        ("PSNR", f"{psnr.mean:.2f} dB, worst {psnr.min:.2f} at frame {psnr.worst_frame}"),
-        ("SSIM", f"{ssim.mean:.4f}, worst {ssim.min:.4f} at frame {ssim.worst_frame}" if ssim else "too small"),
+        *_metric_rows(result),
         ("clip", f"{result.num_frames} frames, {header.width}x{header.height}, {float(header.rate):.3f} per second"),
-        ("latents", f"{'x'.join(map(str, result.latents_shape))}, {values / latents:.1f} times fewer values"),
+        (
+            "latents",
+            f"{'x'.join(map(str, result.latents_shape))}, {values / latents:.1f} times fewer values, "
+            f"{result.bits_per_pixel:.2f} bits per pixel",
+        ),
         (
             "time",
             f"{seconds['encode']:.2f} s encode, {seconds['decode']:.2f} s decode, {seconds['total']:.2f} s in all",
@@ -83,6 +130,31 @@ def _roundtrip_rows(result: "RoundtripResult") -> Rows:
         ("memory", f"{result.peak_memory_bytes / 2**20:.0f} MiB"),
         *((f"{name} file", path) for name, path in result.outputs.items()),
     ]
+
+
+def _metric_rows(result: "RoundtripResult") -> Rows:
+    """The measures, with the worst frame and its time, and PSNR over time."""
+    metrics = result.fidelity.metrics
+    time_base, stamps = result.timing.stamps(result.num_frames)
+    rows = []
+    for name, summary in metrics.items():
+        unit, digits = (" dB", 2) if name.startswith(PSNR) else ("", 4)
+        time = float(int(stamps[summary.worst_frame]) * time_base)
+        worst = f"worst {summary.min:.{digits}f} at frame {summary.worst_frame} ({time:.2f} s)"
+        rows.append((_TITLES[name], f"{summary.mean:.{digits}f}{unit}, {worst}"))
+        if name == PSNR:
+            figures = summary.figures
+            positions = [f"{figures[figure]:.2f}" for figure in figures if figure.startswith("position")]
+            if positions:
+                text = f"first frame {figures['first']:.2f} dB, then by its place in the group {' '.join(positions)}"
+                rows.append(("", text))
+            if "seams" in figures:
+                rows.append(
+                    ("", f"on the borders of tiles {figures['seams']:.2f} dB, elsewhere {figures['elsewhere']:.2f}")
+                )
+            rows.append(("", sparkline(summary.per_frame)))
+    rows += [(_TITLES[name], f"absent: {reason}") for name, reason in result.fidelity.absent.items()]
+    return [row for row in rows if row[1]]
 
 
 def _text(value: object) -> str:

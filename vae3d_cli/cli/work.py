@@ -49,11 +49,11 @@ def roundtrip_jobs(
     options: "EncodeOptions",
     encoder: "EncoderOptions",
     gates: dict[str, float],
-    load: Callable[[], "Model"],
+    load: Callable[[str], "Model"],
     *,
     per_frame: bool,
 ) -> None:
-    """Measure every job.
+    """Measure every job: one in detail, several in a table with a row each.
 
     Raises:
         typer.Exit: A gate was missed, with status 3.
@@ -61,16 +61,31 @@ def roundtrip_jobs(
     from vae3d_cli.codec import roundtrip_video
 
     missed_inputs = []
+    measured: list[tuple[Job, dict[str, float]]] = []
 
-    def run(job: Job, loaded: "Model") -> None:
+    def prepare() -> "Callable[[str], Model]":
+        load_once = functools.lru_cache(maxsize=1)(load)  # the jobs come model by model
+        load_once(jobs[0].model)
+        return load_once
+
+    def run(job: Job, load_once: "Callable[[str], Model]") -> None:
+        model = load_once(job.model)
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = roundtrip_video(job.source, loaded, options, outputs=job.outputs, encoder=encoder, progress=update)
+            result = roundtrip_video(job.source, model, options, outputs=job.outputs, encoder=encoder, progress=update)
         missed = result.missed_gates(gates)
-        present.present_roundtrip(result, missed, settings, per_frame=per_frame)
+        if settings.json or len(jobs) == 1:
+            present.present_roundtrip(result, missed, settings, per_frame=per_frame)
+        else:
+            present.present_run(result, settings)
+            measured.append((job, result.fidelity.by_name() | {present.SPEED: result.frames_per_second}))
         if missed:
             missed_inputs.append(job.name)
             print_error(f"{job.name}: below --fail-under: {', '.join(missed)}")
 
-    run_jobs(jobs, settings, load, run)
+    try:
+        run_jobs(jobs, settings, prepare, run)
+    finally:  # also of what was done before a job failed, or a signal came
+        if measured:
+            present.present_comparison(measured)
     if missed_inputs:
         raise typer.Exit(GATE_MISSED)

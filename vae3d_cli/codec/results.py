@@ -7,7 +7,8 @@ import torch
 
 from vae3d_cli.codec.memory import peak_memory_bytes
 from vae3d_cli.latents import LatentsHeader
-from vae3d_cli.metrics import Fidelity, MetricSummary
+from vae3d_cli.metrics import METRICS, Fidelity, MetricSummary
+from vae3d_cli.video import Timing
 from vae3d_cli.weights import Model
 
 
@@ -92,10 +93,21 @@ class DecodeResult(Run):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripResult(Run):
-    """A clip was encoded and decoded, and compared frame by frame; `outputs` are those that were asked for."""
+    """A clip was encoded and decoded, and compared frame by frame; `outputs` are those that were asked for.
+
+    `timing` is that of the source, `latents_bits` the size of a value.
+    """
 
     fidelity: Fidelity
+    timing: Timing
+    latents_bits: int
     outputs: dict[str, str]
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of the latents, as they are stored, per pixel of the clip."""
+        pixels = self.num_frames * self.header.height * self.header.width
+        return math.prod(self.latents_shape) * self.latents_bits / pixels
 
     def missed_gates(self, minima: dict[str, float]) -> list[str]:
         """The names of the metrics below their minimum; one that this clip has none of misses it too."""
@@ -104,15 +116,19 @@ class RoundtripResult(Run):
 
     def to_json(self, *, per_frame: bool = False) -> dict[str, object]:
         """One JSON object; with `per_frame` the metrics hold a list each."""
-        psnr, ssim = self.fidelity.psnr, self.fidelity.ssim
-        metrics = {
-            "psnr": _summary(psnr, per_frame) | {"pooled": self.fidelity.psnr_pooled},
-            "ssim": _summary(ssim, per_frame) if ssim else None,
+        summaries = self.fidelity.metrics
+        metrics = {name: _summary(summaries[name], per_frame) if name in summaries else None for name in METRICS}
+        outputs = dict.fromkeys(("recon", "compare", "latents", "report", "csv")) | self.outputs
+        return {
+            **super().to_json(),
+            "metrics": metrics,
+            "absent": self.fidelity.absent,
+            "bits_per_pixel": self.bits_per_pixel,
+            "outputs": outputs,
         }
-        outputs = dict.fromkeys(("recon", "compare", "latents", "report")) | self.outputs
-        return {**super().to_json(), "metrics": metrics, "outputs": outputs}
 
 
 def _summary(summary: MetricSummary, per_frame: bool) -> dict[str, object]:
-    lists = {"per_frame": list(summary.per_frame)} if per_frame else {}
-    return {"mean": summary.mean, "min": summary.min, "worst_frame": summary.worst_frame, **lists}
+    lists = {"per_frame": [None if math.isnan(value) else value for value in summary.per_frame]} if per_frame else {}
+    facts = {"mean": summary.mean, "min": summary.min, "worst_frame": summary.worst_frame}
+    return {**facts, **summary.figures, **lists}

@@ -3,25 +3,35 @@
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
+from vae3d_cli.codec.comparison import Comparison
 from vae3d_cli.codec.decode import check_video, decode_clip
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress, refuse_latents
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.overlap import beside_reading, beside_writing
+from vae3d_cli.codec.per_frame import per_frame_csv
 from vae3d_cli.codec.pixels import to_8_bit
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import VideoError
+from vae3d_cli.execution import TILED
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
+from vae3d_cli.geometry import TileSizes, tile_borders
+from vae3d_cli.latents import LatentsHeader
 from vae3d_cli.metrics import FidelityMeter
 from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Span, VideoReader, check_audio, suffix_of
 from vae3d_cli.weights import Model
+
+# The videos that can be written, and how many frames they show side by side.
+_PANELS = {"recon": 1, "compare": 3}
 
 
 def roundtrip_video(
@@ -35,51 +45,50 @@ def roundtrip_video(
 ) -> RoundtripResult:
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
-    `outputs` may hold a path for `recon`, the reconstruction, and for `latents`; `None` is standard output. `encoder`
-    says how the reconstruction is written; the audio of the source is copied into it. The video is read twice, so
-    memory does not grow with it; `progress` is told of every frame twice.
+    `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
+    difference; for `latents`; and for `csv`, a table of every frame's measures. `None` is standard output. `encoder`
+    says how the videos are written; the audio of the source is copied into them. The video is read twice, so memory
+    does not grow with it; `progress` is told of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
         OutputError: An output cannot be written.
     """
     start = time.perf_counter()
-    meter, watch = FidelityMeter(), Stopwatch()
+    watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(device_errors(display_name(source)))
         path, copy_of = _rereadable(source, stack)
         spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
         refuse_latents(path)
         with VideoReader(path, options.reading, copy_of=copy_of) as video:
-            if "recon" in outputs:
-                check_video(outputs["recon"], encoder, video.info.width, video.info.height, name=video.name)
+            for name in _videos_of(outputs):
+                width = _PANELS[name] * video.info.width
+                check_video(outputs[name], encoder, width, video.info.height, name=video.name)
             clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
         first, num_frames = options.frames.start, clip.header.num_frames
         # All outputs appear when the stack closes, or none.
         if "latents" in outputs:
-            out = stack.enter_context(binary_output(outputs["latents"]))
-            spool.write(out, clip.header, clip.timing.pts)
-        writer, notes = None, list(clip.notes)
-        if "recon" in outputs:
-            recon, recon_notes = _open_recon(outputs["recon"], clip, encoder, path, copy_of, stack)
-            notes += recon_notes
-            writer = stack.enter_context(beside_writing(recon, outputs["recon"]))
+            spool.write(stack.enter_context(binary_output(outputs["latents"])), clip.header, clip.timing.pts)
+        videos = _Videos(clip, model.name)
+        for name in _videos_of(outputs):
+            videos.open(name, outputs[name], encoder, (path, copy_of), stack)
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
-        decoded = decode_clip(
-            spool,
-            clip.header,
-            model,
-            range(num_frames),
-            options.strategy,
-            watch,
-            lambda done, _total: progress(num_frames + done, 2 * num_frames),
-        )
+
+        def decoding(done: int, _total: int | None) -> None:
+            progress(num_frames + done, 2 * num_frames)
+
+        selected = range(num_frames)
+        decoded = decode_clip(spool, clip.header, model, selected, options.strategy, watch, decoding)
+        meter = FidelityMeter(_seams(clip.header, options.strategy.tiles))
         for original, frame in zip(originals, decoded.frames, strict=True):
-            meter.add(to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame))
-            if writer is not None:
-                writer.write(frame.numpy())
-        shape = spool.shape
+            reference, other = to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame)
+            meter.add(reference, other)
+            videos.write(frame, reference, other)
+        shape, fidelity = spool.shape, meter.result()
+        if "csv" in outputs:
+            stack.enter_context(binary_output(outputs["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
     total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(
         input=display_name(source),
@@ -87,10 +96,12 @@ def roundtrip_video(
         header=clip.header,
         num_frames=num_frames,
         latents_shape=shape,
-        fidelity=meter.result(),
+        fidelity=fidelity,
+        timing=clip.timing,
+        latents_bits=8 * (options.latents_dtype or model.dtype).itemsize,
         outputs={name: display_name(path) for name, path in outputs.items()},
         seconds={"load": model.load_seconds, "encode": clip.seconds, "decode": watch.seconds, "total": total},
-        notes=tuple(notes),
+        notes=(*clip.notes, *videos.notes),
     )
 
 
@@ -101,21 +112,57 @@ def _rereadable(source: Path | None, stack: contextlib.ExitStack) -> tuple[Path,
     return stack.enter_context(copy_of_pipe(source)), STDIN_NAME if source is None else str(source)
 
 
-def _open_recon(
-    path: Path | None,
-    clip: EncodedClip,
-    encoder: EncoderOptions,
-    source: Path,
-    copy_of: str | None,
-    stack: contextlib.ExitStack,
-) -> tuple[FrameWriter, list[str]]:
-    """A writer for the reconstruction, with the audio of the source where that is possible, and notes."""
-    suffix, num_frames, notes, audio = suffix_of(path, encoder), clip.header.num_frames, [], None
-    try:
-        if suffix != PNG and check_audio(source, suffix, copy_of=copy_of):
-            span = Span.of(clip.timing, num_frames, range(num_frames), clip.timing.start_time)
-            audio = stack.enter_context(AudioCopy(source, span, copy_of=copy_of))
-    except VideoError as error:
-        notes.append(f"{error}")
-    writer = stack.enter_context(video_output(path, clip.header, clip.timing, num_frames, encoder, audio))
-    return writer, [*notes, *(f"{display_name(path)}: {note}" for note in writer.notes)]
+def _videos_of(outputs: Mapping[str, Path | None]) -> list[str]:
+    return [name for name in _PANELS if name in outputs]
+
+
+def _seams(header: LatentsHeader, tiles: TileSizes) -> Tensor | None:
+    """Where tiles meet in the frames `[H, W]`, if they do: the pixels on both sides of each border."""
+    if header.strategy["name"] != TILED or max(header.height, header.width) <= tiles.tile_px:
+        return None
+    seams = torch.zeros(header.height, header.width, dtype=torch.bool)
+    for axis, length in enumerate(seams.shape):
+        for border in tile_borders(length, tiles):
+            seams.narrow(axis, border - 1, 2).fill_(True)
+    return seams
+
+
+class _Videos:
+    """The videos that are written of a clip, with the audio of its source where that is possible, and notes."""
+
+    def __init__(self, clip: EncodedClip, model_name: str) -> None:
+        self.notes: list[str] = []
+        self._clip = clip
+        self._comparison = Comparison(clip.header.height, clip.header.width, model_name)
+        self._writers: dict[str, FrameWriter] = {}
+
+    def open(
+        self,
+        name: str,
+        path: Path | None,
+        encoder: EncoderOptions,
+        source: tuple[Path, str | None],
+        stack: contextlib.ExitStack,
+    ) -> None:
+        """Open the one of this name; `source` is the file that is read, and what it is a copy of."""
+        clip, suffix, audio = self._clip, suffix_of(path, encoder), None
+        num_frames = clip.header.num_frames
+        try:
+            if suffix != PNG and check_audio(source[0], suffix, copy_of=source[1]):
+                span = Span.of(clip.timing, num_frames, range(num_frames), clip.timing.start_time)
+                audio = stack.enter_context(AudioCopy(source[0], span, copy_of=source[1]))
+        except VideoError as error:
+            self.notes.append(f"{error}")
+        header = clip.header
+        if _PANELS[name] > 1:  # of 8 bits
+            header = replace(header, width=_PANELS[name] * header.width, pix_fmt=None)
+        writer = stack.enter_context(video_output(path, header, clip.timing, num_frames, encoder, audio))
+        self.notes += [f"{display_name(path)}: {note}" for note in writer.notes]
+        self._writers[name] = stack.enter_context(beside_writing(writer, path))
+
+    def write(self, frame: Tensor, reference: Tensor, other: Tensor) -> None:
+        """The next frame as it came back; it and the original in 8 bits."""
+        if "recon" in self._writers:
+            self._writers["recon"].write(frame.numpy())
+        if "compare" in self._writers:
+            self._writers["compare"].write(self._comparison.frame(reference.numpy(), other.numpy()))

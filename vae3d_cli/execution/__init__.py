@@ -6,6 +6,7 @@ The first chunk begins the clip; chunks may be of any length.
 
 from vae3d_cli.execution.memory import is_out_of_memory
 from vae3d_cli.execution.strategy import (
+    TILED,
     Execution,
     StrategyOptions,
     check_strategy,
@@ -16,6 +17,7 @@ from vae3d_cli.execution.strategy import (
 )
 
 __all__ = [
+    "TILED",
     "Execution",
     "StrategyOptions",
     "check_strategy",

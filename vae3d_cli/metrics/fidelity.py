@@ -1,53 +1,80 @@
-"""PSNR and SSIM of one frame."""
+"""Errors of 8-bit RGB frames in dB: of a frame, of its luma, and of its change from the frame before."""
 
 import math
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 PEAK = 255.0
 EXACT_PSNR = 100.0
-SSIM_WINDOW = 11
-_SSIM_SIGMA = 1.5
-_K1, _K2 = 0.01, 0.03
+# R, G and B in luma by BT.709, of full range.
+_LUMA = (0.2126, 0.7152, 0.0722)
+# What stands still: no value changes by more levels than coding noise does, over a share of the frame worth measuring.
+_STATIC_LEVELS, _STATIC_SHARE = 2, 0.01
 
 
-def squared_error(reference: Tensor, other: Tensor) -> float:
-    """Mean squared error of two uint8 frames `[3, H, W]`, over all their values."""
-    # int32 and not uint8, which would wrap; and not fp32, whose sum over a frame would round.
-    difference = reference.to(torch.int32) - other.to(torch.int32)
-    return float((difference * difference).sum(dtype=torch.int64)) / difference.numel()
+@dataclass(frozen=True)
+class FrameErrors:
+    """Mean squared errors of one frame in levels squared; NaN where there is nothing to measure.
+
+    `temporal` is that of the change from the frame before, and `static` the same where the reference stands still: what
+    is seen as flicker. `seams` and `elsewhere` are on and off the borders of tiles.
+    """
+
+    rgb: float
+    luma: float
+    temporal: float
+    static: float
+    seams: float
+    elsewhere: float
+
+
+class ErrorMeter:
+    """Compares frames in order and remembers the one before; `seams` `[H, W]` is where tiles meet, if they do."""
+
+    def __init__(self, seams: Tensor | None = None) -> None:
+        self._seams = seams
+        self._before: tuple[Tensor, Tensor] | None = None
+
+    def errors(self, reference: Tensor, other: Tensor) -> FrameErrors:
+        """Compare two frames `[3, H, W]`, uint8, the next of the clip."""
+        # Not in uint8, which would wrap. Squares of levels are whole numbers that fp32 holds exactly.
+        error = reference.float() - other.float()
+        luma = torch.tensor(_LUMA, device=error.device) @ error.flatten(1)
+        temporal = static = math.nan
+        if self._before is not None:
+            reference_before, error_before = self._before
+            change = _squares(error - error_before)
+            temporal = _mean(change)
+            moved = torch.maximum(reference, reference_before) - torch.minimum(reference, reference_before)
+            still = moved.amax(dim=0) <= _STATIC_LEVELS
+            if still.count_nonzero() >= _STATIC_SHARE * still.numel():
+                static = _mean(change, still)
+        self._before = reference, error
+        squares = _squares(error)
+        seams, elsewhere = (
+            (math.nan, math.nan) if self._seams is None else (_mean(squares, self._seams), _mean(squares, ~self._seams))
+        )
+        return FrameErrors(
+            _mean(squares), float((luma * luma).mean(dtype=torch.float64)), temporal, static, seams, elsewhere
+        )
+
+
+def _squares(error: Tensor) -> Tensor:
+    """Squared errors `[H, W]`, added up over R, G and B."""
+    return (error * error).sum(dim=0)
+
+
+def _mean(squares: Tensor, where: Tensor | None = None) -> float:
+    """The mean over positions, or those of a mask, and R, G and B."""
+    if where is None:
+        return float(squares.sum(dtype=torch.float64)) / (3 * squares.numel())
+    return float((squares * where).sum(dtype=torch.float64)) / (3 * int(where.count_nonzero()))
 
 
 def psnr_of_mse(mse: float) -> float:
-    """10 log10(255² / MSE) in dB; 100 where nothing was lost."""
+    """10 log10(255² / MSE) in dB; 100 where nothing was lost, NaN of NaN."""
+    if math.isnan(mse):
+        return mse
     return 10 * math.log10(PEAK * PEAK / mse) if mse > 0 else EXACT_PSNR
-
-
-def ssim(reference: Tensor, other: Tensor) -> float | None:
-    """Structural similarity of two uint8 frames `[3, H, W]`; `None` for frames below 11x11.
-
-    Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: an 11x11 gaussian
-    window of sigma 1.5, its valid region only, population covariance, mean over R, G and B.
-    """
-    if min(reference.shape[-2:]) < SSIM_WINDOW:
-        return None
-    x, y = reference.float(), other.float()
-    # Of x² and y² only the sum is needed. As channels of one image in channels-last order the depthwise filter is fast.
-    maps = torch.cat((x, y, x * x + y * y, x * y))[None].contiguous(memory_format=torch.channels_last)
-    mean_x, mean_y, mean_squares, mean_product = _blur(maps)[0].chunk(4)
-    square_of_means, product_of_means = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
-    c1, c2 = (_K1 * PEAK) ** 2, (_K2 * PEAK) ** 2
-    luminance = (2 * product_of_means + c1) / (square_of_means + c1)
-    structure = (2 * (mean_product - product_of_means) + c2) / (mean_squares - square_of_means + c2)
-    return float((luminance * structure).mean(dtype=torch.float64))
-
-
-def _blur(maps: Tensor) -> Tensor:
-    """Each channel of `[1, N, H, W]` under the gaussian window, valid region only."""
-    channels = maps.shape[1]
-    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=maps.device) - SSIM_WINDOW // 2
-    window = torch.exp(-(offsets**2) / (2 * _SSIM_SIGMA**2))
-    kernel = (window / window.sum()).to(maps.dtype).expand(channels, 1, 1, SSIM_WINDOW)
-    return F.conv2d(F.conv2d(maps, kernel, groups=channels), kernel.transpose(2, 3), groups=channels)
