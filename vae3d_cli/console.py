@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 PROGRAM = "vae3d"
 _UNBOUNDED = 10_000
+# Columns for the names of clip and model, which are folded to fit.
+_LEAST_NAMES = 16
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -69,18 +71,30 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
 
 
 def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table with a header; all but its first two columns are figures."""
+    """A table with a header; all but its first two columns are figures.
+
+    On a terminal too narrow for the figures each row is a table of its own.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    # A file or a pipe has no width to keep to.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+    figures = sum(max(map(len, cells)) + 2 for cells in zip(columns[2:], *(row[2:] for row in rows), strict=True))
+    if console.width < figures + _LEAST_NAMES:
+        for row in rows:
+            print_rows(", ".join(row[:2]), list(zip(columns[2:], row[2:], strict=True)))
+        return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right", overflow="fold", no_wrap=index >= 2)
+        if index < 2:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", min_width=max(len(cells[index]) for cells in (columns, *rows)))
     for row in rows:
         table.add_row(*(Text(_one_line(cell)) for cell in row))
-    # A file or a pipe has no width to keep to.
-    Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
+    console.print(table)
 
 
 def sparkline(values: Sequence[float], width: int = 48) -> str:
