@@ -133,19 +133,21 @@ def test_the_count_is_of_what_is_held() -> None:
 
 def test_room_for_kernels_is_kept_and_given_back_where_an_activation_needs_it() -> None:
     with Memory(CPU, 64 * KIB) as memory:
-        first = memory.scratch(4096)
-        assert memory.scratch(1024).data_ptr() == first.data_ptr()
+        first = memory.scratch(4096, 0)
+        assert memory.scratch(1024, 48 * KIB).data_ptr() == first.data_ptr()
         assert memory.live_bytes == 16 * KIB
-        memory.scratch(100)  # far less is needed than is kept
+        memory.scratch(1024, 48 * KIB + 1)  # which would not fit beside what is kept
+        assert memory.live_bytes == 4 * KIB
+        memory.scratch(100, 0)  # far less is needed than is kept
         assert memory.live_bytes == 400
-        memory.scratch(4096)
+        memory.scratch(4096, 0)
         buffer = memory.allocate(8 * KIB - 64, torch.float32)
         assert buffer.on_device
         assert memory.live_bytes == 32 * KIB - 256
         with pytest.raises(MemoryLimitError):
-            memory.scratch(16 * KIB)
+            memory.scratch(16 * KIB, 0)
         buffer.free()
-        memory.scratch(16)
+        memory.scratch(16, 0)
     assert memory.live_bytes == 0
 
 

@@ -24,6 +24,8 @@ from vae3d_cli.model.attention import MAX_SCORES, attend, attend_in_blocks
 from vae3d_cli.model.hunyuanvideo import Size
 from vae3d_cli.model.normalization import Statistics
 
+_LEAST_SLAB = Slab(0, 1, 0, 1)
+
 
 def run_layerwise(
     layers: list[Layer], source: Activation, memory: Memory, dtype: torch.dtype, progress: Progress
@@ -103,7 +105,9 @@ class _LayerwiseRun:
                 values.add_(residual if layer.shortcut is None else layer.shortcut(residual))
             return values
 
-        convolution = _convolution(layer, size, self._memory)
+        counts = layer.prepared_values(size)
+        scratch = self._memory.scratch(sum(counts), slab_bytes(layer, size, _LEAST_SLAB, self._loop.dtype))
+        convolution = _convolution(layer, size, *torch.split(scratch, list(counts)))
         yield from self._loop.each(layer, size, self._loop.plan(layer, size, in_order=in_order), compute)
 
     def attend(self, layer: AttentionLayer, x: Activation, statistics: Statistics, gathered: Statistics | None) -> None:
@@ -168,17 +172,18 @@ def _fitting(layers: list[Layer], size: Size, memory: Memory, dtype: torch.dtype
     for layer in layers:
         fits = layer
         if isinstance(layer, ConvLayer):
-            needed = 4 * sum(layer.prepared_values(size)) + slab_bytes(layer, size, Slab(0, 1, 0, 1), dtype)
+            needed = 4 * sum(layer.prepared_values(size)) + slab_bytes(layer, size, _LEAST_SLAB, dtype)
             fits = layer if needed <= memory.slab_bytes else replace(layer, kernels=frozenset())
         fitting.append(fits)
         size = layer.out_size(size)
     return fitting
 
 
-def _convolution(layer: ConvLayer, size: Size, memory: Memory) -> Callable[[Tensor, Slab], Tensor]:
-    """The convolution of a layer: what a slab reads, padded, `[1, C, t, h, w]` to its output `[1, N, t, h, W]`."""
-    counts = layer.prepared_values(size)
-    summed, prepared = torch.split(memory.scratch(sum(counts)), list(counts))
+def _convolution(layer: ConvLayer, size: Size, summed: Tensor, prepared: Tensor) -> Callable[[Tensor, Slab], Tensor]:
+    """The convolution of a layer: what a slab reads, padded, `[1, C, t, h, w]` to its output `[1, N, t, h, W]`.
+
+    `summed` and `prepared` are room for `layer.prepared_values`.
+    """
     weight, bias, width = layer.weight(size, summed), layer.conv.bias, layer.out_size(size)[2]
     kernel, factor = layer.kernel(size), layer.factor(size)
     if kernel is None and layer.factors == SAME:

@@ -120,15 +120,16 @@ class Memory:
                 return _TensorBuffer(values, self, self.device)
         return self.spill(dtype)
 
-    def scratch(self, count: int) -> Tensor:
+    def scratch(self, count: int, beside_bytes: int) -> Tensor:
         """Room for `count` values in fp32 on the device, until the next call or `allocate`.
 
-        It is kept for the next call: pages that are new to the process cost more than what kernels put there.
+        It is kept for the next call, where `beside_bytes` fit beside it: pages that are new to the process cost more
+        than what kernels put there.
 
         Raises:
             MemoryLimitError: They do not fit into the budget.
         """
-        if not count <= self._scratch.numel() <= 8 * count:
+        if not count <= self._scratch.numel() <= 8 * count or self.left_bytes < beside_bytes:
             self._free_scratch()
             self._take(4 * count)
             self._scratch = torch.empty(count, device=self.device)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 PEAK = 255.0
+# Positions that are worked on together, in bands of rows: new pages of memory cost more than what is computed in them.
+BAND_POSITIONS = 1 << 16
 EXACT_PSNR = 100.0
 # R, G and B in luma by BT.709, of full range.
 _LUMA = (0.2126, 0.7152, 0.0722)
@@ -39,26 +41,40 @@ class ErrorMeter:
 
     def errors(self, reference: Tensor, other: Tensor) -> FrameErrors:
         """Compare two frames `[3, H, W]`, uint8, the next of the clip."""
-        # Not in uint8, which would wrap. Squares of levels are whole numbers that fp32 holds exactly.
-        error = reference.float() - other.float()
-        luma = torch.tensor(_LUMA, device=error.device) @ error.flatten(1)
-        temporal = static = math.nan
-        if self._before is not None:
-            reference_before, error_before = self._before
-            change = _squares(error - error_before)
-            temporal = _mean(change)
-            moved = torch.maximum(reference, reference_before) - torch.minimum(reference, reference_before)
-            still = moved.amax(dim=0) <= _STATIC_LEVELS
-            if still.count_nonzero() >= _STATIC_SHARE * still.numel():
-                static = _mean(change, still)
-        self._before = reference, error
-        squares = _squares(error)
-        seams, elsewhere = (
-            (math.nan, math.nan) if self._seams is None else (_mean(squares, self._seams), _mean(squares, ~self._seams))
-        )
+        _, height, width = reference.shape
+        weights = torch.tensor(_LUMA, device=reference.device)
+        sums = dict.fromkeys(("rgb", "luma", "temporal", "static", "seams"), 0.0)
+        num_static, num_seams = 0, 0 if self._seams is None else int(self._seams.count_nonzero())
+        rows = max(1, BAND_POSITIONS // width)
+        for band in (slice(top, top + rows) for top in range(0, height, rows)):
+            error = _difference(reference[:, band], other[:, band])
+            squares, luma = _squares(error), weights @ error.flatten(1)
+            sums["rgb"] += _sum(squares)
+            sums["luma"] += 3 * _sum(luma * luma)
+            if self._seams is not None:
+                sums["seams"] += _sum(squares * self._seams[band])
+            if self._before is not None:
+                reference_before, other_before = (frame[:, band] for frame in self._before)
+                change = _squares(error.sub_(_difference(reference_before, other_before)))
+                static = _is_static(reference[:, band], reference_before)
+                sums["temporal"] += _sum(change)
+                sums["static"] += _sum(change * static)
+                num_static += int(static.count_nonzero())
+        num_positions = height * width
+        is_first, self._before = self._before is None, (reference, other)
         return FrameErrors(
-            _mean(squares), float((luma * luma).mean(dtype=torch.float64)), temporal, static, seams, elsewhere
+            rgb=_mean(sums["rgb"], num_positions),
+            luma=_mean(sums["luma"], num_positions),
+            temporal=_mean(sums["temporal"], 0 if is_first else num_positions),
+            static=_mean(sums["static"], num_static if num_static >= _STATIC_SHARE * num_positions else 0),
+            seams=_mean(sums["seams"], num_seams),
+            elsewhere=_mean(sums["rgb"] - sums["seams"], num_positions - num_seams if num_seams else 0),
         )
+
+
+def _difference(reference: Tensor, other: Tensor) -> Tensor:
+    """Not in uint8, which would wrap: levels in fp32, which holds also their squares exactly."""
+    return reference.float().sub_(other)
 
 
 def _squares(error: Tensor) -> Tensor:
@@ -66,11 +82,18 @@ def _squares(error: Tensor) -> Tensor:
     return (error * error).sum(dim=0)
 
 
-def _mean(squares: Tensor, where: Tensor | None = None) -> float:
-    """The mean over positions, or those of a mask, and R, G and B."""
-    if where is None:
-        return float(squares.sum(dtype=torch.float64)) / (3 * squares.numel())
-    return float((squares * where).sum(dtype=torch.float64)) / (3 * int(where.count_nonzero()))
+def _is_static(frame: Tensor, before: Tensor) -> Tensor:
+    """Where no value changes, but for noise: `[H, W]`."""
+    return (torch.maximum(frame, before) - torch.minimum(frame, before)).amax(dim=0) <= _STATIC_LEVELS
+
+
+def _sum(values: Tensor) -> float:
+    return float(values.sum(dtype=torch.float64))
+
+
+def _mean(total: float, num_positions: int) -> float:
+    """The mean over positions and R, G and B; NaN over none."""
+    return total / (3 * num_positions) if num_positions else math.nan
 
 
 def psnr_of_mse(mse: float) -> float:
