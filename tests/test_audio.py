@@ -98,6 +98,14 @@ def test_sound_is_the_same_packets_in_sync(tmp_path: Path, tiny: Model, suffix: 
     assert_same(sound_of(tmp_path / f"out{suffix}"), sound_of(source), Fraction(1, 500))  # Matroska counts milliseconds
 
 
+def test_the_comparison_sounds_too(tmp_path: Path, tiny: Model) -> None:
+    source = write_sounding(tmp_path / "a.mkv")
+    outputs = {name: tmp_path / f"{name}.mp4" for name in ("recon", "compare")}
+    assert roundtrip_video(source, tiny, outputs=outputs).notes == ()
+    for path in outputs.values():
+        assert_same(sound_of(path), sound_of(source), Fraction(1, 500))
+
+
 @pytest.mark.parametrize("delay", [0, 7])
 @pytest.mark.parametrize("rate", [RATE, NTSC])
 def test_priming_and_late_frames_keep_their_distance_in_mp4(
