@@ -171,6 +171,17 @@ def test_the_environment_names_one_model_for_a_roundtrip(
     monkeypatch.setenv("VAE3D_MODEL", str(spaced))
     assert json_lines(run("roundtrip", clip, "--json"))[0]["model"] == spaced.name
     assert json_lines(run("roundtrip", clip, "--json", "-m", "tiny"))[0]["model"] == "tiny"
+    monkeypatch.setenv("VAE3D_MODEL", "")
+    assert json_lines(run("roundtrip", clip, "--json"))[0]["model"] == "tiny"
+
+
+def test_a_model_that_cannot_be_loaded_stops_no_other(clip: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none.safetensors"
+    for models in ((none, "tiny"), ("tiny", none)):
+        result = run("roundtrip", clip, "-m", models[0], "-m", models[1])
+        assert result.exit_code == 1
+        assert str(none) in result.stderr
+        assert [line.split()[:2] for line in result.stdout.splitlines()] == [["clip", "model"], [str(clip), "tiny"]]
 
 
 def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def roundtrip(
         "latents": Target("--latents", latents, lambda stem: f"{stem}.safetensors"),
         "csv": Target("--csv", csv, lambda stem: f"{stem}.csv"),
     }
-    names = dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE, "tiny")])
+    names = dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE) or "tiny"])
     jobs = plan_jobs(inputs, targets, list(names))
     gates = parse_gates(fail_under or [])
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)

@@ -65,7 +65,8 @@ def roundtrip_jobs(
 
     def prepare() -> "Callable[[str], Model]":
         load_once = functools.lru_cache(maxsize=1)(load)  # the jobs come model by model
-        load_once(jobs[0].model)
+        if len({job.model for job in jobs}) == 1:  # without it nothing can be done; of several, one may fail
+            load_once(jobs[0].model)
         return load_once
 
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
