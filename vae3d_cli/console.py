@@ -12,7 +12,7 @@ PROGRAM = "vae3d"
 _UNBOUNDED = 10_000
 # Columns for the names of clip and model, which are folded to fit.
 _LEAST_NAMES = 16
-_BARS = "▁▂▃▄▅▆▇█"
+_BARS, _MOST_BARS = "▁▂▃▄▅▆▇█", 48
 
 
 def print_error(text: str) -> None:
@@ -97,13 +97,13 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     console.print(table)
 
 
-def sparkline(values: Sequence[float], width: int = 48) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Values over time as a line of bars, the lowest of each bar's share; empty where it says or can show nothing."""
     try:
         _BARS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return ""
-    count = min(width, len(values))
+    count = min(_MOST_BARS, len(values))
     lows = [min(values[index * len(values) // count : (index + 1) * len(values) // count]) for index in range(count)]
     least, most = min(lows), max(lows)
     if least == most:

@@ -37,6 +37,7 @@ class ErrorMeter:
 
     def __init__(self, seams: Tensor | None = None) -> None:
         self._seams = seams
+        self._num_seams = 0 if seams is None else int(seams.count_nonzero())
         self._before: tuple[Tensor, Tensor] | None = None
 
     def errors(self, reference: Tensor, other: Tensor) -> FrameErrors:
@@ -44,7 +45,7 @@ class ErrorMeter:
         _, height, width = reference.shape
         weights = torch.tensor(_LUMA, device=reference.device)
         sums = dict.fromkeys(("rgb", "luma", "temporal", "static", "seams"), 0.0)
-        num_static, num_seams = 0, 0 if self._seams is None else int(self._seams.count_nonzero())
+        num_static, num_seams = 0, self._num_seams
         rows = max(1, BAND_POSITIONS // width)
         for band in (slice(top, top + rows) for top in range(0, height, rows)):
             error = _difference(reference[:, band], other[:, band])

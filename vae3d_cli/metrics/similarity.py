@@ -1,5 +1,7 @@
 """SSIM and MS-SSIM of one frame."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,9 +74,15 @@ def _halved(frames: Tensor) -> Tensor:
 def _blur(maps: Tensor) -> Tensor:
     """Each channel of `[N, H, W]` under the gaussian window, valid region only."""
     channels = maps.shape[0]
-    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=maps.device) - SSIM_WINDOW // 2
-    window = torch.exp(-(offsets**2) / (2 * _SSIM_SIGMA**2))
-    kernel = (window / window.sum()).to(maps.dtype).expand(channels, 1, 1, SSIM_WINDOW)
+    kernel = _window().to(maps).expand(channels, 1, 1, SSIM_WINDOW)
     # A depthwise filter is fast with the channels last, and what comes behind it with the channels first.
     last = maps[None].contiguous(memory_format=torch.channels_last)
     return F.conv2d(F.conv2d(last, kernel, groups=channels), kernel.transpose(2, 3), groups=channels)[0].contiguous()
+
+
+@cache
+def _window() -> Tensor:
+    """The gaussian window along one axis, whose sum is 1."""
+    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    window = torch.exp(-(offsets**2) / (2 * _SSIM_SIGMA**2))
+    return window / window.sum()
