@@ -124,3 +124,25 @@ def test_a_signal_while_it_waits_does_not_leave_the_thread_behind(monkeypatch: p
         write_all(Writer())
     assert calls == ["vae3d-write"] * 2
     assert threads() == set()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01])
+def test_a_signal_while_a_thread_starts_leaves_none_that_works(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        time.sleep(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    source = iter(range(1000))
+    with pytest.raises(KeyboardInterrupt):
+        next(read_ahead(source))
+    writer = Writer()
+    with pytest.raises(KeyboardInterrupt):
+        write_all(writer)
+    assert threads() == set()
+    # Nothing is read or written any more, for what is read and written will be closed.
+    assert next(source) == 0
+    assert writer.written == []

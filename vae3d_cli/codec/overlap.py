@@ -4,7 +4,7 @@ Only for files: what reads or writes a pipe may wait for another program without
 """
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -60,14 +60,41 @@ class _Channel(Generic[T]):
         return _End()
 
 
-def _wait_for(thread: Thread, channel: _Channel[Any]) -> None:
-    """Wait until a thread has ended; a signal makes it give up, but what it works on is not taken from under it."""
-    try:
-        thread.join()
-    except BaseException:
-        channel.given_up.set()
-        thread.join()
-        raise
+class _Worker:
+    """A thread beside the main one, which a signal may interrupt anywhere: also while it starts the thread."""
+
+    def __init__(self, work: Callable[[], None], channel: _Channel[Any], name: str) -> None:
+        self._work = work
+        self._channel = channel
+        self._may_begin = Event()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; where that is interrupted, it may be running and touches nothing."""
+        self._thread.start()
+        self._may_begin.set()
+
+    def give_up(self) -> None:
+        """Have the thread end as soon as it can, and wait for that."""
+        self._channel.given_up.set()
+        self._may_begin.set()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it has ended; a signal makes it give up, but what it works on is not taken from under it."""
+        if not self._thread.is_alive():
+            return
+        try:
+            self._thread.join()
+        except BaseException:
+            self._channel.given_up.set()
+            self._thread.join()
+            raise
+
+    def _run(self) -> None:
+        self._may_begin.wait()
+        if not self._channel.given_up.is_set():
+            self._work()
 
 
 @contextlib.contextmanager
@@ -107,16 +134,15 @@ def read_ahead(items: Iterable[T]) -> Generator[T, None, None]:
             error = raised
         channel.put(_End(error))
 
-    thread = Thread(target=work, name="vae3d-read", daemon=True)
-    thread.start()
+    worker = _Worker(work, channel, "vae3d-read")
     try:
+        worker.start()
         while not isinstance(item := channel.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
     finally:
-        channel.given_up.set()
-        _wait_for(thread, channel)
+        worker.give_up()
 
 
 class WriteBehind:
@@ -130,11 +156,15 @@ class WriteBehind:
         self.notes = writer.notes
         self._channel: _Channel[NDArray[Any]] = _Channel()
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._work, name="vae3d-write", daemon=True)
+        self._worker = _Worker(self._work, self._channel, "vae3d-write")
 
     def __enter__(self) -> "WriteBehind":
         """Start the thread."""
-        self._thread.start()
+        try:
+            self._worker.start()
+        except BaseException:
+            self._worker.give_up()
+            raise
         return self
 
     def write(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
@@ -146,13 +176,12 @@ class WriteBehind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the thread to end."""
-        if error is None:
-            self._channel.put(_End())
-        else:
-            self._channel.given_up.set()
-        _wait_for(self._thread, self._channel)
-        if error is None:
-            self._raise()
+        if error is not None:
+            self._worker.give_up()
+            return
+        self._channel.put(_End())
+        self._worker.wait()
+        self._raise()
 
     def _work(self) -> None:
         try:
