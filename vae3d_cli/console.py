@@ -70,7 +70,7 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
     Console(stderr=to_stderr, highlight=False).print(table)
 
 
-def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], *, to_stderr: bool = False) -> None:
     """A table with a header; all but its first two columns are figures.
 
     On a terminal too narrow for the figures each row is a table of its own.
@@ -80,11 +80,12 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.text import Text
 
     # A file or a pipe has no width to keep to.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+    is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
+    console = Console(stderr=to_stderr, highlight=False, width=None if is_terminal else _UNBOUNDED)
     figures = sum(max(map(len, cells)) + 2 for cells in zip(columns[2:], *(row[2:] for row in rows), strict=True))
     if console.width < figures + _LEAST_NAMES:
         for row in rows:
-            print_rows(", ".join(row[:2]), list(zip(columns[2:], row[2:], strict=True)))
+            print_rows(", ".join(row[:2]), list(zip(columns[2:], row[2:], strict=True)), to_stderr=to_stderr)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):

@@ -20,11 +20,12 @@ class TimedMeter(FidelityMeter):
 
     seconds = 0.0
 
-    def add(self, reference: Tensor, other: Tensor) -> None:
+    def add(self, reference: Tensor, other: Tensor) -> float:
         """Measure one frame."""
         start = time.perf_counter()
-        super().add(reference, other)
+        psnr = super().add(reference, other)
         TimedMeter.seconds += time.perf_counter() - start
+        return psnr
 
 
 def main() -> None:

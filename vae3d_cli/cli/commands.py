@@ -11,6 +11,7 @@ from vae3d_cli.cli.build import audio_source, encode_options, encoder_options, l
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Job, Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
+from vae3d_cli.cli.reporting import REPORT
 from vae3d_cli.cli.runner import Failures, Settings, run_jobs
 from vae3d_cli.cli.train import train
 from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
@@ -181,6 +182,7 @@ def roundtrip(
     compare: options.Compare = None,
     latents: options.KeptLatents = None,
     csv: options.Csv = None,
+    report: options.Report = None,
     fail_under: options.FailUnder = None,
     per_frame: options.PerFrame = False,
     model: options.ModelNames = None,
@@ -222,6 +224,7 @@ def roundtrip(
         "compare": Target("--compare", compare, lambda stem: f"{stem}.compare.mp4"),
         "latents": Target("--latents", latents, lambda stem: f"{stem}.safetensors"),
         "csv": Target("--csv", csv, lambda stem: f"{stem}.csv"),
+        REPORT: Target("--report", report),
     }
     names = dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE) or "tiny"])
     jobs = plan_jobs(inputs, targets, list(names))

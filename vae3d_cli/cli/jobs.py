@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path, PurePath
 
@@ -18,7 +18,7 @@ class Job:
     """One input (`name` is what the user gave) and its outputs by name; `None` is standard input or output.
 
     `shares_folders` says that the outputs lie in folders for several inputs, which are made if need be. `model` is the
-    name of the model that it is for, where the command has several.
+    name of the model that it is for, where the command has several. `common` are outputs of all jobs together.
     """
 
     name: str
@@ -26,18 +26,20 @@ class Job:
     outputs: dict[str, Path | None]
     shares_folders: bool = False
     model: str = ""
+    common: dict[str, Path | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Target:
     """An output option: what the user gave, and how an output is named where several share a folder.
 
-    That is after the stem of its input, and of the model if there are several.
+    That is after the stem of its input, and of the model if there are several. One without `name_after` is common to
+    all.
     """
 
     option: str
     given: str | None
-    name_after: Callable[[str], str]
+    name_after: Callable[[str], str] | None = None
     beside_input: bool = False
 
 
@@ -55,6 +57,7 @@ def plan_jobs(inputs: list[str], targets: dict[str, Target], models: Sequence[st
     if PIPE in inputs and len(models) > 1:
         raise UsageError("-: standard input is read once; give one model, or a file")
     num_jobs = len(inputs) * len(models)
+    common = {name: path for name, target in targets.items() if not target.name_after for path in _place_common(target)}
     jobs = []
     for model, text in product(models, inputs):
         source = None if text == PIPE else Path(text)
@@ -62,19 +65,21 @@ def plan_jobs(inputs: list[str], targets: dict[str, Target], models: Sequence[st
             raise UsageError(f"{text!r}: names no file")
         part = f".{PurePath(model).stem}" if len(models) > 1 else ""
         outputs = {name: path for name, target in targets.items() for path in _place(source, part, target, num_jobs)}
-        if list(outputs.values()).count(None) > 1:
+        if [*outputs.values(), *common.values()].count(None) > 1:
             raise UsageError("standard output takes one output; give the other a file")
-        shares_folders = num_jobs > 1 and any(target.given for target in targets.values())
-        jobs.append(Job(text, source, outputs, shares_folders, model))
-    counts = Counter(path for job in jobs for path in job.outputs.values() if path is not None)
+        shares_folders = num_jobs > 1 and any(target.given for target in targets.values() if target.name_after)
+        jobs.append(Job(text, source, outputs, shares_folders, model, common))
+    counts = Counter([path for job in jobs for path in job.outputs.values()] + list(common.values()))
     for path, count in counts.items():
-        if count > 1:
+        if count > 1 and path is not None:
             raise UsageError(f"{path}: {count} outputs would have this name; name them apart")
     return jobs
 
 
 def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) -> list[Path | None]:
-    """The path of an output, in a list that is empty where there is none."""
+    """The path of an output of one job, in a list that is empty where there is none."""
+    if target.name_after is None:
+        return []
     given, option = target.given, target.option
     if given is None:
         if not target.beside_input:
@@ -82,16 +87,19 @@ def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) 
         if source is None:
             raise UsageError(f"-: standard input has no name to name the output after; give {option}")
         return [source.with_name(target.name_after(source.stem))]
-    if given == PIPE:
-        if num_jobs > 1:
-            raise UsageError(f"{option} -: standard output takes one clip; give a folder")
-        if sys.stdout.isatty():
-            raise UsageError(f"{option} -: standard output is a terminal; redirect it or give it to a pipe")
-        return [None]
     if num_jobs == 1:
-        return [Path(given)]
+        return _place_common(target)
+    if given == PIPE:
+        raise UsageError(f"{option} -: standard output takes one clip; give a folder")
     assert source is not None  # standard input comes alone
     return [Path(given) / target.name_after(source.stem + model_part)]
+
+
+def _place_common(target: Target) -> list[Path | None]:
+    """The path of the one output of this option, in a list that is empty where there is none."""
+    if target.given == PIPE and sys.stdout.isatty():
+        raise UsageError(f"{target.option} -: standard output is a terminal; redirect it or give it to a pipe")
+    return [] if target.given is None else [None if target.given == PIPE else Path(target.given)]
 
 
 def make_folders(job: Job) -> None:
@@ -118,8 +126,12 @@ def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
     """
     check_input(job.source)
     outputs = [path for path in job.outputs.values() if path is not None]
+    common = [path for path in job.common.values() if path is not None]
     for path in outputs:
         check_output(path, overwrite=overwrite or skip_existing, makes_folder=job.shares_folders)
+    for path in common:
+        check_output(path, overwrite=overwrite or skip_existing)
+    outputs += common
     if skip_existing and outputs:
         existing = [path for path in outputs if path.exists()]
         if len(existing) == len(outputs):

@@ -79,6 +79,15 @@ Csv = Annotated[
     str | None,
     typer.Option("--csv", metavar="FILE", help="Write every frame's figures as a table; a folder for several inputs."),
 ]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="REPORT.html",
+        help="Write a page to look at: a plot of every frame's figures, frames to compare, a small video, histograms; "
+        "one for all inputs and models.",
+    ),
+]
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]
 Codec = Annotated[
     str | None,

@@ -28,14 +28,6 @@ _COLUMNS = {
 }
 HUNYUANVIDEO = "hunyuanvideo"
 PSNR = "psnr"
-_TITLES = {
-    PSNR: "PSNR",
-    "psnr_luma": "PSNR of luma",
-    "ssim": "SSIM",
-    "ms_ssim": "MS-SSIM",
-    "psnr_temporal": "PSNR of changes",
-    "psnr_static": "where still",
-}
 
 
 def present_model(model: "Model", settings: Settings) -> None:
@@ -66,7 +58,7 @@ def present_roundtrip(result: "RoundtripResult", missed: list[str], settings: Se
         print_rows(f"{result.input} through {result.model.name}", _roundtrip_rows(result), to_stderr=stdout_taken)
 
 
-def present_comparison(measured: list[tuple[Job, dict[str, float]]]) -> None:
+def present_comparison(measured: list[tuple[Job, dict[str, float]]], *, to_stderr: bool) -> None:
     """A table with a row for each clip and model and, where a model has several clips, one of their means.
 
     The figures are those of the gates, and `SPEED`.
@@ -76,7 +68,7 @@ def present_comparison(measured: list[tuple[Job, dict[str, float]]]) -> None:
         group = [figures for job, figures in measured if job.model == model]
         if len(group) > 1:
             rows.append((f"mean of {len(group)} clips", model, *_cells(group)))
-    print_table(("clip", "model", *_COLUMNS.values()), rows)
+    print_table(("clip", "model", *_COLUMNS.values()), rows, to_stderr=to_stderr)
 
 
 def _cells(clips: list[dict[str, float]]) -> list[str]:
@@ -134,6 +126,8 @@ def _roundtrip_rows(result: "RoundtripResult") -> Rows:
 
 def _metric_rows(result: "RoundtripResult") -> Rows:
     """The measures, with the worst frame and its time, and PSNR over time."""
+    from vae3d_cli.metrics import TITLES
+
     metrics = result.fidelity.metrics
     time_base, stamps = result.timing.stamps(result.num_frames)
     rows = []
@@ -141,7 +135,7 @@ def _metric_rows(result: "RoundtripResult") -> Rows:
         unit, digits = (" dB", 2) if name.startswith(PSNR) else ("", 4)
         time = float(int(stamps[summary.worst_frame]) * time_base)
         worst = f"worst {summary.min:.{digits}f} at frame {summary.worst_frame} ({time:.2f} s)"
-        rows.append((_TITLES[name], f"{summary.mean:.{digits}f}{unit}, {worst}"))
+        rows.append((TITLES[name], f"{summary.mean:.{digits}f}{unit}, {worst}"))
         if name == PSNR:
             figures = summary.figures
             positions = [f"{figures[figure]:.2f}" for figure in figures if figure.startswith("position")]
@@ -153,7 +147,7 @@ def _metric_rows(result: "RoundtripResult") -> Rows:
                     ("", f"on the borders of tiles {figures['seams']:.2f} dB, elsewhere {figures['elsewhere']:.2f}")
                 )
             rows.append(("", sparkline(summary.per_frame)))
-    rows += [(_TITLES[name], f"absent: {reason}") for name, reason in result.fidelity.absent.items()]
+    rows += [(TITLES[name], f"absent: {reason}") for name, reason in result.fidelity.absent.items()]
     return [row for row in rows if row[1]]
 
 

@@ -39,8 +39,14 @@ class Settings:
         return self.progress and not self.quiet
 
 
-def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run: Callable[[Job, T], None]) -> None:
-    """Run every job that can be run; one that fails does not stop the others.
+def run_jobs(
+    jobs: list[Job],
+    settings: Settings,
+    prepare: Callable[[], T],
+    run: Callable[[Job, T], None],
+    finish: Callable[[], None] | None = None,
+) -> None:
+    """Run every job that can be run; one that fails does not stop the others. `finish` follows the last.
 
     Outputs are checked before `prepare` loads a model, which is before any work.
 
@@ -62,6 +68,8 @@ def run_jobs(jobs: list[Job], settings: Settings, prepare: Callable[[], T], run:
             with failures.of(job):
                 make_folders(job)
                 run(job, prepared)
+        if finish:
+            finish()
     failures.conclude(len(jobs))
 
 

@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from vae3d_cli.cli import present
-from vae3d_cli.cli.jobs import Job
+from vae3d_cli.cli.jobs import PIPE, Job
+from vae3d_cli.cli.reporting import Reporter
 from vae3d_cli.cli.runner import Settings, run_jobs
 from vae3d_cli.console import print_error, progress_bar
 
@@ -61,6 +63,8 @@ def roundtrip_jobs(
     from vae3d_cli.codec import roundtrip_video
 
     missed_inputs = []
+    reporter = Reporter(jobs)
+    common = {name: PIPE if path is None else str(path) for name, path in jobs[0].common.items()}
     measured: list[tuple[Job, dict[str, float]]] = []
 
     def prepare() -> "Callable[[str], Model]":
@@ -72,7 +76,17 @@ def roundtrip_jobs(
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
         model = load_once(job.model)
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = roundtrip_video(job.source, model, options, outputs=job.outputs, encoder=encoder, progress=update)
+            result = roundtrip_video(
+                job.source,
+                model,
+                options,
+                outputs=job.outputs,
+                encoder=encoder,
+                viewer=reporter.viewer(job),
+                progress=update,
+            )
+        result = replace(result, outputs=result.outputs | common)
+        reporter.add(job, result)
         missed = result.missed_gates(gates)
         if settings.json or len(jobs) == 1:
             present.present_roundtrip(result, missed, settings, per_frame=per_frame)
@@ -84,9 +98,9 @@ def roundtrip_jobs(
             print_error(f"{job.name}: below --fail-under: {', '.join(missed)}")
 
     try:
-        run_jobs(jobs, settings, prepare, run)
+        run_jobs(jobs, settings, prepare, run, reporter.write)
     finally:  # also of what was done before a job failed, or a signal came
         if measured:
-            present.present_comparison(measured)
+            present.present_comparison(measured, to_stderr=PIPE in common.values())
     if missed_inputs:
         raise typer.Exit(GATE_MISSED)

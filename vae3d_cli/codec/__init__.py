@@ -1,20 +1,23 @@
 """Whole clips: a video into a latents file, back, and what was lost on the way."""
 
 from vae3d_cli.codec.decode import DecodeOptions, decode_video
-from vae3d_cli.codec.encode import EncodeOptions, encode_video
+from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, encode_video
 from vae3d_cli.codec.info import LatentsDescription, VideoDescription, describe
 from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
-from vae3d_cli.codec.roundtrip import roundtrip_video
+from vae3d_cli.codec.roundtrip import ShowFrame, Viewer, roundtrip_video
 
 __all__ = [
     "DecodeOptions",
     "DecodeResult",
     "EncodeOptions",
     "EncodeResult",
+    "EncodedClip",
     "LatentsDescription",
     "RoundtripResult",
     "Run",
+    "ShowFrame",
     "VideoDescription",
+    "Viewer",
     "decode_video",
     "describe",
     "encode_video",

@@ -23,13 +23,18 @@ class Comparison:
 
     def frame(self, original: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         """`[3, H, 3W]` of two frames `[3, H, W]`, all uint8; the difference is absolute, black where there is none."""
-        difference = np.abs(original.astype(np.int16) - other)
-        amplified = np.minimum(difference * GAIN, 255).astype(np.uint8)
-        panels = [original.copy(), other.copy(), amplified]
+        panels = [original.copy(), other.copy(), amplified_difference(original, other)]
         for panel, letters in zip(panels, self._labels, strict=True):
             corner = panel[:, : letters.shape[0], : letters.shape[1]]
             np.maximum(corner // 3, letters, out=corner)
         return np.concatenate(panels, axis=2)
+
+
+def amplified_difference(original: NDArray[Any], other: NDArray[Any]) -> NDArray[np.uint8]:
+    """`GAIN` times the absolute difference of two uint8 frames, clipped to 255."""
+    difference = np.abs(original.astype(np.int16) - other)
+    amplified: NDArray[np.uint8] = np.minimum(difference * GAIN, 255).astype(np.uint8)
+    return amplified
 
 
 def _label(text: str, height: int, width: int) -> NDArray[Any]:

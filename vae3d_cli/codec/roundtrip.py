@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,13 +26,18 @@ from vae3d_cli.errors import VideoError
 from vae3d_cli.execution import TILED
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import TileSizes, tile_borders
-from vae3d_cli.latents import LatentsHeader
+from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.metrics import FidelityMeter
 from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Span, VideoReader, check_audio, suffix_of
 from vae3d_cli.weights import Model
 
 # The videos that can be written, and how many frames they show side by side.
 _PANELS = {"recon": 1, "compare": 3}
+
+ShowFrame = Callable[[Tensor, Tensor, float], None]
+"""Takes the next frame of the original and what came back, both `[3, H, W]` uint8, and its PSNR in dB."""
+Viewer = Callable[[EncodedClip, LatentsSpool], AbstractContextManager[ShowFrame]]
+"""Looks on while a clip is compared: told what was encoded, then shown frame by frame until its context ends."""
 
 
 def roundtrip_video(
@@ -41,14 +47,15 @@ def roundtrip_video(
     *,
     outputs: Mapping[str, Path | None] = MappingProxyType({}),
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008
+    viewer: Viewer | None = None,
     progress: Progress = ignore_progress,
 ) -> RoundtripResult:
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
     `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
     difference; for `latents`; and for `csv`, a table of every frame's measures. `None` is standard output. `encoder`
-    says how the videos are written; the audio of the source is copied into them. The video is read twice, so memory
-    does not grow with it; `progress` is told of every frame twice.
+    says how the videos are written; the audio of the source is copied into them. `viewer` is shown every frame. The
+    video is read twice, so memory does not grow with it; `progress` is told of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
@@ -62,9 +69,7 @@ def roundtrip_video(
         spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
         refuse_latents(path)
         with VideoReader(path, options.reading, copy_of=copy_of) as video:
-            for name in _videos_of(outputs):
-                width = _PANELS[name] * video.info.width
-                check_video(outputs[name], encoder, width, video.info.height, name=video.name)
+            _check_videos(outputs, encoder, video)
             clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
         first, num_frames = options.frames.start, clip.header.num_frames
         # All outputs appear when the stack closes, or none.
@@ -73,19 +78,21 @@ def roundtrip_video(
         videos = _Videos(clip, model.name)
         for name in _videos_of(outputs):
             videos.open(name, outputs[name], encoder, (path, copy_of), stack)
+        show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
 
         def decoding(done: int, _total: int | None) -> None:
             progress(num_frames + done, 2 * num_frames)
 
-        selected = range(num_frames)
-        decoded = decode_clip(spool, clip.header, model, selected, options.strategy, watch, decoding)
+        decoded = decode_clip(spool, clip.header, model, range(num_frames), options.strategy, watch, decoding)
         meter = FidelityMeter(_seams(clip.header, options.strategy.tiles))
         for original, frame in zip(originals, decoded.frames, strict=True):
             reference, other = to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame)
-            meter.add(reference, other)
+            psnr = meter.add(reference, other)
             videos.write(frame, reference, other)
+            if show:
+                show(reference, other, psnr)
         shape, fidelity = spool.shape, meter.result()
         if "csv" in outputs:
             stack.enter_context(binary_output(outputs["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
@@ -110,6 +117,12 @@ def _rereadable(source: Path | None, stack: contextlib.ExitStack) -> tuple[Path,
     if source is not None and not is_read_once(source):
         return source, None
     return stack.enter_context(copy_of_pipe(source)), STDIN_NAME if source is None else str(source)
+
+
+def _check_videos(outputs: Mapping[str, Path | None], encoder: EncoderOptions, video: VideoReader) -> None:
+    """See that the videos can be written of a clip of this size, before it is worked on."""
+    for name in _videos_of(outputs):
+        check_video(outputs[name], encoder, _PANELS[name] * video.info.width, video.info.height, name=video.name)
 
 
 def _videos_of(outputs: Mapping[str, Path | None]) -> list[str]:

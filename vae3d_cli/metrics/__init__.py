@@ -2,10 +2,11 @@
 
 from vae3d_cli.metrics.fidelity import ErrorMeter, FrameErrors, psnr_of_mse
 from vae3d_cli.metrics.similarity import similarities
-from vae3d_cli.metrics.summary import METRICS, Fidelity, FidelityMeter, MetricSummary
+from vae3d_cli.metrics.summary import METRICS, TITLES, Fidelity, FidelityMeter, MetricSummary
 
 __all__ = [
     "METRICS",
+    "TITLES",
     "ErrorMeter",
     "Fidelity",
     "FidelityMeter",

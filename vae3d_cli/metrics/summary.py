@@ -13,7 +13,16 @@ from vae3d_cli.metrics.similarity import MS_SSIM_SIDE, SSIM_WINDOW, similarities
 
 PSNR, SSIM, MS_SSIM = "psnr", "ssim", "ms_ssim"
 PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC = "psnr_luma", "psnr_temporal", "psnr_static"
-METRICS = (PSNR, PSNR_LUMA, SSIM, MS_SSIM, PSNR_TEMPORAL, PSNR_STATIC)
+TITLES = {
+    PSNR: "PSNR",
+    PSNR_LUMA: "PSNR of luma",
+    SSIM: "SSIM",
+    MS_SSIM: "MS-SSIM",
+    PSNR_TEMPORAL: "PSNR of changes",
+    PSNR_STATIC: "PSNR where still",
+}
+"""How the measures are called for people."""
+METRICS = tuple(TITLES)
 """The names of the measures. Of each, higher is better."""
 # A latent frame stands for one frame, the first, or for four.
 _GROUP = 4
@@ -77,8 +86,8 @@ class FidelityMeter:
         self._mse = {name: array("d") for name in (PSNR, PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC, "seams", "elsewhere")}
         self._similarity = {name: array("d") for name in (SSIM, MS_SSIM)}
 
-    def add(self, reference: Tensor, other: Tensor) -> None:
-        """Compare two frames `[3, H, W]`, uint8, the next of the clip."""
+    def add(self, reference: Tensor, other: Tensor) -> float:
+        """Compare two frames `[3, H, W]`, uint8, the next of the clip; return its PSNR in dB."""
         errors = self._errors.errors(reference, other)
         for values, error in zip(
             self._mse.values(),
@@ -88,6 +97,7 @@ class FidelityMeter:
             values.append(error)
         for values, value in zip(self._similarity.values(), similarities(reference, other), strict=True):
             values.append(math.nan if value is None else value)
+        return psnr_of_mse(errors.rgb)
 
     def result(self) -> Fidelity:
         """The measures of all the frames so far, of which there is at least one."""

@@ -1,0 +1,59 @@
+"""The report of all the jobs of a roundtrip."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae3d_cli.cli.jobs import Job
+from vae3d_cli.files import is_read_once
+
+if TYPE_CHECKING:
+    from vae3d_cli.codec import RoundtripResult, Viewer
+    from vae3d_cli.report import Exhibit, Measured
+
+REPORT = "report"
+
+
+class Reporter:
+    """Gathers what the report shows, job by job, where one is wanted, and writes it in the end."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._common = jobs[0].common
+        self._measured: list[Measured] = []
+        self._exhibit: Exhibit | None = None
+
+    def viewer(self, job: Job) -> "Viewer | None":
+        """What looks on at this job; of one input the same frames are kept for every model."""
+        if REPORT not in self._common:
+            return None
+        from vae3d_cli.report import Exhibit
+
+        shown = (run.exhibit.pictures for run in self._measured if run.result.input == job.name)
+        self._exhibit = Exhibit(frozenset(next(shown, ())))
+        return self._exhibit.watch
+
+    def add(self, job: Job, result: "RoundtripResult") -> None:
+        """Take what came of the job."""
+        if self._exhibit is not None:
+            from vae3d_cli.report import Measured
+
+            self._measured.append(Measured(job.model, result, self._exhibit, _sha256(job.source)))
+
+    def write(self) -> None:
+        """Write the report, if anything could be measured.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self._measured:
+            from vae3d_cli.report import write_report
+
+            write_report(self._common[REPORT], self._measured)
+
+
+def _sha256(path: Path | None) -> str | None:
+    """That of a file; what is read once has none."""
+    if path is None or is_read_once(path):
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
