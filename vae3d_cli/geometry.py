@@ -99,6 +99,30 @@ class FrameRange:
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """What papers measure of a clip: its first frames, resized to cover this size, and of them the centre."""
+
+    num_frames: int
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        """Frames, height and width, as the papers write it."""
+        return f"{self.num_frames}x{self.height}x{self.width}"
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(17, 256, 256),
+        Protocol(33, 256, 256),
+        Protocol(33, 640, 360),
+    )
+}
+
+
+@dataclass(frozen=True)
 class Reach:
     """What a run of outputs of a convolution reads along one axis.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vae3d_cli.cli import options, present
 from vae3d_cli.cli.jobs import Job
-from vae3d_cli.cli.parse import parse_frames, parse_memory, parse_rate, parse_size
+from vae3d_cli.cli.parse import parse_frames, parse_memory, parse_protocol, parse_rate, parse_size
 from vae3d_cli.cli.runner import Settings
 from vae3d_cli.console import show_log
 from vae3d_cli.errors import UsageError, VideoError
@@ -48,6 +48,18 @@ def encode_options(
         scaled=scaled,
         reading=reading,
     )
+
+
+def by_protocol(options: "EncodeOptions", name: str | None, frames: str | None) -> "EncodeOptions":
+    """The options, with what the protocol of this name fixes, once it is known that nothing else fixes it."""
+    protocol = parse_protocol(name)
+    if protocol is None:
+        return options
+    others = {"--frames": frames, "--size": options.reading.size, "--fps": options.reading.rate}
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        raise UsageError(f"--protocol {name}: fixes the frames and their size; leave {' and '.join(given)} out")
+    return options.by(protocol)
 
 
 def read_options(fps: str | None, size: str | None, *, deinterlace: bool, allow_damaged: bool) -> "ReadOptions":

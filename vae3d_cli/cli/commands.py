@@ -7,7 +7,15 @@ import typer
 
 from vae3d_cli import __version__
 from vae3d_cli.cli import models, options, present
-from vae3d_cli.cli.build import audio_source, encode_options, encoder_options, load, read_options, strategy_options
+from vae3d_cli.cli.build import (
+    audio_source,
+    by_protocol,
+    encode_options,
+    encoder_options,
+    load,
+    read_options,
+    strategy_options,
+)
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Job, Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
@@ -201,6 +209,7 @@ def roundtrip(
     frames: options.Frames = None,
     fps: options.Fps = None,
     size: options.Size = None,
+    protocol: options.ProtocolName = None,
     deinterlace: options.Deinterlace = False,
     allow_damaged: options.AllowDamaged = False,
     codec: options.Codec = None,
@@ -232,6 +241,7 @@ def roundtrip(
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
+    codec_options = by_protocol(codec_options, protocol, frames)
     encoder = encoder_options(jobs, ("recon", "compare"), codec, crf, preset, pix_fmt, container, lossless=lossless)
 
     def load_model(name: str) -> "Model":

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vae3d_cli.geometry import PROTOCOLS
+
 
 class PosteriorChoice(StrEnum):
     """What of the posterior is kept."""
@@ -169,6 +171,15 @@ Fps = Annotated[
     typer.Option("--fps", metavar="RATE", help="Resample to this many frames per second, such as 24 or 30000/1001."),
 ]
 Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Resize, by FFmpeg's Lanczos filter.")]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        help=f"Measure as papers do: {', '.join(PROTOCOLS)} (frames x height x width). The first frames, resized to "
+        "cover that size, and of them the centre.",
+    ),
+]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of interlaced ones.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Keep what decodes of a damaged video.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]

@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from vae3d_cli.errors import UsageError
-from vae3d_cli.geometry import FrameRange
+from vae3d_cli.geometry import PROTOCOLS, FrameRange, Protocol
 
 _METRICS = ("psnr", "psnr_luma", "ssim", "ms_ssim", "psnr_temporal", "psnr_static")
 _PSNR_FIGURES = ("pooled", "first", "position_1", "position_2", "position_3", "position_4", "seams", "elsewhere")
@@ -34,6 +34,17 @@ def parse_frames(text: str | None) -> FrameRange:
     if not all(re.fullmatch("[0-9]{1,15}", bound) for bound in bounds) or int(bounds[0]) >= int(bounds[1]):
         raise UsageError(f"--frames {text}: give A:B with A below B, or N above 0")
     return FrameRange(int(bounds[0]), int(bounds[1]))
+
+
+def parse_protocol(text: str | None) -> Protocol | None:
+    """The protocol of this name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if text is not None and text not in PROTOCOLS:
+        raise UsageError(f"--protocol {text}: there is no such protocol; use {', '.join(PROTOCOLS)}")
+    return None if text is None else PROTOCOLS[text]
 
 
 def parse_rate(text: str | None) -> Fraction | None:

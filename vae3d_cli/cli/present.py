@@ -55,10 +55,15 @@ def present_roundtrip(result: "RoundtripResult", missed: list[str], settings: Se
         report = result.to_json(per_frame=per_frame) | {"gate": {"passed": not missed, "missed": missed}}
         print_json(json.dumps(report), to_stderr=stdout_taken)
     else:
-        print_rows(f"{result.input} through {result.model.name}", _roundtrip_rows(result), to_stderr=stdout_taken)
+        title = f"{result.input} through {result.model.name}{_by(result.protocol)}"
+        print_rows(title, _roundtrip_rows(result), to_stderr=stdout_taken)
 
 
-def present_comparison(measured: list[tuple[Job, dict[str, float]]], *, to_stderr: bool) -> None:
+def _by(protocol: str | None) -> str:
+    return f", by {protocol}" if protocol else ""
+
+
+def present_comparison(measured: list[tuple[Job, dict[str, float]]], protocol: str | None, *, to_stderr: bool) -> None:
     """A table with a row for each clip and model and, where a model has several clips, one of their means.
 
     The figures are those of the gates, and `SPEED`.
@@ -67,8 +72,8 @@ def present_comparison(measured: list[tuple[Job, dict[str, float]]], *, to_stder
     for model in dict.fromkeys(job.model for job, _ in measured):
         group = [figures for job, figures in measured if job.model == model]
         if len(group) > 1:
-            rows.append((f"mean of {len(group)} clips", model, *_cells(group)))
-    print_table(("clip", "model", *_COLUMNS.values()), rows, to_stderr=to_stderr)
+            rows.append((f"mean of {len(group)} clips{_by(protocol)}", model, *_cells(group)))
+    print_table((f"clip{_by(protocol)}", "model", *_COLUMNS.values()), rows, to_stderr=to_stderr)
 
 
 def _cells(clips: list[dict[str, float]]) -> list[str]:

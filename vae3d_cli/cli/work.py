@@ -101,6 +101,7 @@ def roundtrip_jobs(
         run_jobs(jobs, settings, prepare, run, reporter.write)
     finally:  # also of what was done before a job failed, or a signal came
         if measured:
-            present.present_comparison(measured, to_stderr=PIPE in common.values())
+            protocol = options.protocol.name if options.protocol else None
+            present.present_comparison(measured, protocol, to_stderr=PIPE in common.values())
     if missed_inputs:
         raise typer.Exit(GATE_MISSED)

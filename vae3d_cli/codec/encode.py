@@ -26,7 +26,7 @@ from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
-from vae3d_cli.geometry import FrameRange
+from vae3d_cli.geometry import FrameRange, Protocol
 from vae3d_cli.latents import LatentsHeader, LatentsSpool, is_safetensors
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import Frame, ReadOptions, Timing, VideoReader
@@ -49,6 +49,7 @@ class EncodeOptions:
 
     `seed` is for `sample`, and drawn where it is not given. `scaled` multiplies the latents by the scaling factor;
     moments stay as they are. `reading` is how the video is read: its rate, its size, and what to do with damage.
+    `protocol` is the one that frames and size are of (see `by`): a clip that has fewer frames is an error.
     """
 
     posterior: str = "mode"
@@ -58,6 +59,12 @@ class EncodeOptions:
     strategy: StrategyOptions = field(default_factory=StrategyOptions)
     scaled: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
+    protocol: Protocol | None = None
+
+    def by(self, protocol: Protocol) -> "EncodeOptions":
+        """The same with the frames and the size that a protocol measures."""
+        reading = replace(self.reading, size=None, cover=(protocol.width, protocol.height))
+        return replace(self, protocol=protocol, frames=FrameRange(0, protocol.num_frames), reading=reading)
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def encode_clip(
     """Encode an open video into a spool, chunk by chunk.
 
     Raises:
-        VideoError: The video is damaged, or has none of the frames that were asked for.
+        VideoError: The video is damaged, has none of the frames that were asked for, or fewer than the protocol takes.
         LatentsError: The latents are not finite in the type that they are stored in.
         UsageError: The model has no such strategy.
     """
@@ -139,7 +146,7 @@ def encode_clip(
     watch = Stopwatch()
     progress(0, video.info.estimated_num_frames)
     ahead = reads_ahead(options.strategy, model.network)
-    reading = _read_frames(video, options.frames, read, ignore_progress if ahead else progress)
+    reading = _read_frames(video, options, read, ignore_progress if ahead else progress)
     with beside_reading(reading, video.path) as frames:
         chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
         execution = encode_chunks(
@@ -211,14 +218,19 @@ class _FramesRead:
 
 
 def _read_frames(
-    video: VideoReader, frames: FrameRange, read: _FramesRead, progress: Progress
+    video: VideoReader, options: EncodeOptions, read: _FramesRead, progress: Progress
 ) -> Iterator[NDArray[Any]]:
-    estimate = video.info.estimated_num_frames
+    frames, protocol, estimate = options.frames, options.protocol, video.info.estimated_num_frames
     total = len(frames.within(estimate)) if estimate else None
     for frame in islice(video, frames.start, frames.stop):
         read.add(frame)
         yield frame.rgb
         progress(len(read.stamps), total)
+    if protocol is not None and len(read.stamps) < protocol.num_frames:
+        raise VideoError(
+            f"{video.name}: has only {len(read.stamps)} of the {protocol.num_frames} frames that --protocol "
+            f"{protocol.name} takes; leave it out, or give a longer clip"
+        )
 
 
 def _latents_of(

@@ -95,10 +95,11 @@ class DecodeResult(Run):
 class RoundtripResult(Run):
     """A clip was encoded and decoded, and compared frame by frame; `outputs` are those that were asked for.
 
-    `timing` is that of the source, `latents_bits` the size of a value.
+    `timing` is that of the source, `latents_bits` the size of a value, `protocol` the name of the one followed.
     """
 
     fidelity: Fidelity
+    protocol: str | None = None
     timing: Timing
     latents_bits: int
     outputs: dict[str, str]
@@ -121,6 +122,7 @@ class RoundtripResult(Run):
         outputs = dict.fromkeys(("recon", "compare", "latents", "report", "csv")) | self.outputs
         return {
             **super().to_json(),
+            "protocol": self.protocol,
             "metrics": metrics,
             "absent": self.fidelity.absent,
             "bits_per_pixel": self.bits_per_pixel,

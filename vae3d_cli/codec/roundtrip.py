@@ -104,6 +104,7 @@ def roundtrip_video(
         num_frames=num_frames,
         latents_shape=shape,
         fidelity=fidelity,
+        protocol=options.protocol.name if options.protocol else None,
         timing=clip.timing,
         latents_bits=8 * (options.latents_dtype or model.dtype).itemsize,
         outputs={name: display_name(path) for name, path in outputs.items()},

@@ -126,6 +126,7 @@ def _facts(run: Measured) -> list[tuple[str, str]]:
     facts = {
         "input sha256": run.input_sha256,
         "frames": f"{result.num_frames}, {header.width}x{header.height}, {header.rate} per second",
+        "protocol": result.protocol,
         "model": result.model.name,
         "encoder sha256": result.model.encoder_sha256,
         "latent space": header.latent_space,

@@ -13,6 +13,8 @@ from vae3d_cli.video.deep import is_deep, to_8_bit, to_16_bit, to_rgb16
 from vae3d_cli.video.orientation import Orientation
 
 _RESIZE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
+# As the evaluation scripts of WF-VAE and VidTok do (torchvision's default): bilinear, as wide as the scale asks for.
+_COVER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 _HDR = {16: "PQ", 18: "HLG"}
 _MATRIX_NAMES = {2: "BT.601", 9: "BT.2020"}
 
@@ -21,13 +23,16 @@ class Conversion:
     """Turns decoded frames into RGB `[3, H, W]` as they are shown.
 
     The first frame decides the type: uint16 (full scale 65535) where it has more than 8 bits, else uint8. `size` is
-    width and height to resize to; `notes` are what is worth saying of the frames so far.
+    width and height to resize to, `cover` those of the centre to keep of frames that are resized to just cover them;
+    `notes` are what is worth saying of the frames so far.
 
     Raises:
         VideoError: The colour matrix is not supported.
     """
 
-    def __init__(self, first: av.VideoFrame, size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, first: av.VideoFrame, size: tuple[int, int] | None, cover: tuple[int, int] | None = None
+    ) -> None:
         self._reformatter = VideoReformatter()
         self._scaler = VideoReformatter()
         self._deep = is_deep(first.format.name)
@@ -35,15 +40,19 @@ class Conversion:
         tags = ColorTags.of(first)
         self.color = tags.convertible()
         upright = (first.height, first.width) if self._orientation.transposed else (first.width, first.height)
-        self.width, self.height = self._size = size or upright
         self._upright = upright
+        self._scaled = _covering(upright, cover) if cover else size or upright
+        self._filter = _COVER if cover else _RESIZE
+        self.width, self.height = cover or self._scaled
+        self._keeps_shape = cover is not None
         self.notes = self._notes_of(first, tags)
         self._checks_alpha = True
 
     def sample_aspect_ratio(self, decoded: Fraction) -> Fraction:
         """The shape of a pixel, so that the picture keeps its own when it is turned or resized."""
         upright = 1 / decoded if self._orientation.transposed else decoded
-        shape = upright * Fraction(self._upright[0] * self.height, self._upright[1] * self.width)
+        stretch = Fraction(self._upright[0] * self.height, self._upright[1] * self.width)
+        shape = upright if self._keeps_shape else upright * stretch
         shape = shape.limit_denominator(1 << 16)
         return shape if 0 < shape.numerator < 1 << 31 else Fraction(1)  # FFmpeg's rationals have 31 bits
 
@@ -61,22 +70,31 @@ class Conversion:
             rgb = to_16_bit(rgb) if self._deep else rgb
         if self._orientation != Orientation():
             rgb = self._orientation.upright(rgb)
-        return rgb if rgb.shape[:0:-1] == self._size else self._resized(rgb)
+        return self._centre(rgb if rgb.shape[:0:-1] == self._scaled else self._resized(rgb))
+
+    def _centre(self, rgb: NDArray[Any]) -> NDArray[Any]:
+        """What is kept of a frame; where its edge falls between two pixels, it is at the even one, as torchvision's."""
+        left, top = (
+            round((whole - kept) / 2) for whole, kept in zip(self._scaled, (self.width, self.height), strict=True)
+        )
+        return np.ascontiguousarray(rgb[:, top : top + self.height, left : left + self.width])
 
     def _resized(self, rgb: NDArray[Any]) -> NDArray[Any]:
         """Each channel through FFmpeg's scaler by itself, as grey: so there is no colour conversion to lose by."""
         pix_fmt = "gray16le" if self._deep else "gray"
+        width, height = self._scaled
         channels = []
         for channel in rgb:
             source = av.VideoFrame.from_ndarray(np.ascontiguousarray(channel), format=pix_fmt)
-            scaled = self._scaler.reformat(
-                source, self.width, self.height, format=pix_fmt, interpolation=_RESIZE, threads=1
-            )
+            scaled = self._scaler.reformat(source, width, height, format=pix_fmt, interpolation=self._filter, threads=1)
             channels.append(scaled.to_ndarray())
         return np.stack(channels)
 
     def _notes_of(self, first: av.VideoFrame, tags: ColorTags) -> list[str]:
         notes = []
+        if self._keeps_shape and max(self._scaled) > max(self._upright):
+            whole, scaled = ("x".join(map(str, size)) for size in (self._upright, self._scaled))
+            notes.append(f"its frames were enlarged, from {whole} to {scaled}")
         bits = max(component.bits for component in first.format.components)
         if bits > 8 and not self._deep:
             notes.append(f"its {bits}-bit values were read as 8 bits")
@@ -88,6 +106,14 @@ class Conversion:
         if not self._orientation.known:
             notes.append("its display matrix is no quarter turn or flip; the frames were left as they are stored")
         return notes
+
+
+def _covering(size: tuple[int, int], cover: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a frame that is resized to the least that covers those; the side that is over is floored."""
+    (width, height), (least_width, least_height) = size, cover
+    if width * least_height >= least_width * height:
+        return least_height * width // height, least_height
+    return least_width, least_width * height // width
 
 
 def _is_transparent(frame: av.VideoFrame) -> bool:

@@ -19,11 +19,13 @@ class ReadOptions:
     """How a video is read.
 
     `rate` resamples to that many frames per second, `size` resizes to width and height, `deinterlace` makes whole
-    frames of interlaced ones, and `allow_damaged` keeps what decodes of a damaged video.
+    frames of interlaced ones, and `allow_damaged` keeps what decodes of a damaged video. `cover`, in place of `size`,
+    resizes to cover that width and height without a change of shape, and keeps the centre.
     """
 
     rate: Fraction | None = None
     size: tuple[int, int] | None = None
+    cover: tuple[int, int] | None = None
     deinterlace: bool = False
     allow_damaged: bool = False
 

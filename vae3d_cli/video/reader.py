@@ -93,7 +93,7 @@ class VideoReader:
                 in_decoding_order = self._container.format.name == "avi"
                 start = (stream.start_time or 0) if in_decoding_order else None
                 self._stamps = Stamps(self._rate, self._time_base, start)
-                self._conversion = Conversion(first, self._options.size)
+                self._conversion = Conversion(first, self._options.size, self._options.cover)
                 self.info = self._describe(first)
             self._stack = stack.pop_all()
         return self
