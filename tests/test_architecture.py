@@ -17,7 +17,7 @@ ALLOWED = {
     "model": {"config"},
     "video": {"errors", "files"},
     "latents": {"errors", "files"},
-    "metrics": set(),
+    "metrics": {"errors"},
     "weights": {"config", "errors", "model"},
     "kernels": set(),
     "execution": {"config", "errors", "geometry", "kernels", "model"},
@@ -43,6 +43,8 @@ CONFINED = {
     "huggingface_hub": {"weights"},
     "psutil": {"execution"},
     "PIL": {"codec", "report"},
+    "imageio_ffmpeg": {"metrics"},
+    "torchmetrics": set(),
 }
 WITHOUT_TORCH = {"errors", "config", "files", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.

@@ -25,6 +25,10 @@ class WeightsError(Vae3dError):
     """A model that cannot be found or loaded."""
 
 
+class MeasureError(Vae3dError):
+    """A measure that failed while it was taken."""
+
+
 class TrainingError(Vae3dError):
     """A training run that cannot go on."""
 

@@ -12,7 +12,7 @@ from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.geometry import TileSizes
 
 if TYPE_CHECKING:
-    from vae3d_cli.codec import EncodeOptions
+    from vae3d_cli.codec import EncodeOptions, Extras
     from vae3d_cli.execution import StrategyOptions
     from vae3d_cli.video import EncoderOptions, ReadOptions
     from vae3d_cli.weights import Model
@@ -141,6 +141,13 @@ def audio_source(given: str | None, jobs: list[Job], output: str, encoder: "Enco
     if not check_audio(path, suffix):
         raise VideoError(f"{path}: has no audio; leave --audio out")
     return path
+
+
+def extra_measures(*, vmaf: bool, lpips: str | None) -> "Extras":
+    """The measures that are taken only where they are asked for, once it is known to be possible."""
+    from vae3d_cli.codec import find_extras
+
+    return find_extras(vmaf=vmaf, lpips=None if lpips is None else Path(lpips))
 
 
 def load(name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings) -> "Model":

@@ -12,6 +12,7 @@ from vae3d_cli.cli.build import (
     by_protocol,
     encode_options,
     encoder_options,
+    extra_measures,
     load,
     read_options,
     strategy_options,
@@ -191,7 +192,10 @@ def roundtrip(
     latents: options.KeptLatents = None,
     csv: options.Csv = None,
     report: options.Report = None,
+    vmaf: options.Vmaf = False,
+    lpips: options.LpipsWeights = None,
     fail_under: options.FailUnder = None,
+    fail_over: options.FailOver = None,
     per_frame: options.PerFrame = False,
     model: options.ModelNames = None,
     device: options.Device = "auto",
@@ -237,17 +241,18 @@ def roundtrip(
     }
     names = dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE) or "tiny"])
     jobs = plan_jobs(inputs, targets, list(names))
-    gates = parse_gates(fail_under or [])
+    gates = parse_gates(fail_under or [], fail_over or [], {"vmaf": vmaf, "lpips": lpips is not None})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
     codec_options = by_protocol(codec_options, protocol, frames)
     encoder = encoder_options(jobs, ("recon", "compare"), codec, crf, preset, pix_fmt, container, lossless=lossless)
+    extras = extra_measures(vmaf=vmaf, lpips=lpips)
 
     def load_model(name: str) -> "Model":
         return load(name, device, dtype, threads, settings)
 
-    roundtrip_jobs(jobs, settings, codec_options, encoder, gates, load_model, per_frame=per_frame)
+    roundtrip_jobs(jobs, settings, codec_options, encoder, extras, gates, load_model, per_frame=per_frame)
 
 
 @app.command()

@@ -72,9 +72,9 @@ FailUnder = Annotated[
     typer.Option(
         "--fail-under",
         metavar="NAME=VALUE",
-        help="End with status 3 where a figure is lower: psnr, psnr_luma, ssim, ms_ssim, psnr_temporal or psnr_static, "
-        "each as a mean or, with .min, in its worst frame; psnr.pooled, psnr.first, psnr.position_1 to 4, psnr.seams, "
-        "psnr.elsewhere. May be repeated.",
+        help="End with status 3 where a figure is lower: psnr, psnr_luma, ssim, ms_ssim, psnr_temporal, psnr_static "
+        "or vmaf, each as a mean or, with .min, in its worst frame; psnr.pooled, psnr.first, psnr.position_1 to 4, "
+        "psnr.seams, psnr.elsewhere. May be repeated.",
     ),
 ]
 Csv = Annotated[
@@ -88,6 +88,24 @@ Report = Annotated[
         metavar="REPORT.html",
         help="Write a page to look at: a plot of every frame's figures, frames to compare, a small video, histograms; "
         "one for all inputs and models.",
+    ),
+]
+Vmaf = Annotated[bool, typer.Option("--vmaf", help="Measure VMAF, too; needs the extra vae3d-cli[vmaf].")]
+LpipsWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--lpips",
+        metavar="WEIGHTS",
+        help="Measure LPIPS, too, with these weights of torchvision's alexnet or vgg16; needs the extra "
+        "vae3d-cli[lpips].",
+    ),
+]
+FailOver = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-over",
+        metavar="NAME=VALUE",
+        help="The same where a figure is higher: lpips as a mean, or lpips.max in its worst frame. May be repeated.",
     ),
 ]
 PerFrame = Annotated[bool, typer.Option("--per-frame", help="Add every frame's figures to the JSON.")]

@@ -1,6 +1,7 @@
 """What options say, from their texts."""
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 from vae3d_cli.errors import UsageError
@@ -9,9 +10,11 @@ from vae3d_cli.geometry import PROTOCOLS, FrameRange, Protocol
 _METRICS = ("psnr", "psnr_luma", "ssim", "ms_ssim", "psnr_temporal", "psnr_static")
 _PSNR_FIGURES = ("pooled", "first", "position_1", "position_2", "position_3", "position_4", "seams", "elsewhere")
 GATES = (
-    *(gate for name in _METRICS for gate in (name, f"{name}.min")),
+    *(gate for name in (*_METRICS, "vmaf") for gate in (name, f"{name}.min")),
     *(f"psnr.{figure}" for figure in _PSNR_FIGURES),
 )
+CEILINGS = ("lpips", "lpips.max")
+"""The gates of which lower is better."""
 MAX_SIDE_PX = 16384
 _MEMORY_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
     "KI": 1 << 10,
@@ -76,21 +79,31 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return width, height
 
 
-def parse_gates(texts: list[str]) -> dict[str, float]:
-    """`NAME=VALUE` as a minimum by name.
+def parse_gates(minima: list[str], maxima: list[str], extras: Mapping[str, bool]) -> dict[str, float]:
+    """`NAME=VALUE` of `--fail-under` and `--fail-over` as a bound by name.
+
+    `extras` are the metrics that are taken only where they are asked for, and whether they are.
 
     Raises:
-        UsageError: There is no such metric, or the value is no number.
+        UsageError: There is no such metric, or it was not asked for, or the value is no number.
     """
-    gates = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?|-?\.[0-9]+", value):
-            raise UsageError(f"--fail-under {text}: give NAME=VALUE, such as psnr=30")
-        gates[name] = float(value)
-        if name not in GATES:
-            raise UsageError(f"--fail-under {text}: there is no metric {name}; use {', '.join(GATES)}")
-    return gates
+    under, over = ("--fail-under", GATES, "psnr=30"), ("--fail-over", CEILINGS, "lpips=0.2")
+    bounds = {}
+    for texts, (option, names, example), others in ((minima, under, over), (maxima, over, under)):
+        for text in texts:
+            name, _, value = text.partition("=")
+            metric = name.partition(".")[0]
+            if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?|-?\.[0-9]+", value):
+                raise UsageError(f"{option} {text}: give NAME=VALUE, such as {example}")
+            if metric in [other.partition(".")[0] for other in others[1]]:
+                better = "lower" if metric in CEILINGS else "higher"
+                raise UsageError(f"{option} {text}: of {metric} {better} is better; use {others[0]}")
+            if name not in names:
+                raise UsageError(f"{option} {text}: there is no metric {name}; use {', '.join(names)}")
+            if not extras.get(metric, True):
+                raise UsageError(f"{option} {text}: {metric} is taken only where it is asked for; give --{metric} too")
+            bounds[name] = float(value)
+    return bounds
 
 
 def parse_memory(text: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,20 @@ from vae3d_cli.cli.runner import Settings
 from vae3d_cli.console import print_detail, print_json, print_path, print_rows, print_table, sparkline
 
 if TYPE_CHECKING:
-    from vae3d_cli.codec import DecodeResult, EncodeResult, LatentsDescription, RoundtripResult, Run, VideoDescription
+    from vae3d_cli.codec import (
+        DecodeResult,
+        EncodeResult,
+        Extras,
+        LatentsDescription,
+        RoundtripResult,
+        Run,
+        VideoDescription,
+    )
     from vae3d_cli.weights import Model
 
 Rows = list[tuple[str, str]]
 SPEED = "speed"
-# What a comparison shows.
+# What a comparison shows, and the measures that were asked for.
 _COLUMNS = {
     "psnr": "PSNR",
     "psnr.min": "worst",
@@ -24,10 +33,9 @@ _COLUMNS = {
     "ms_ssim": "MS-SSIM",
     "psnr_temporal": "changes",
     "psnr_static": "still",
-    SPEED: "frames/s",
 }
 HUNYUANVIDEO = "hunyuanvideo"
-PSNR = "psnr"
+PSNR, LPIPS = "psnr", "lpips"
 
 
 def present_model(model: "Model", settings: Settings) -> None:
@@ -63,27 +71,41 @@ def _by(protocol: str | None) -> str:
     return f", by {protocol}" if protocol else ""
 
 
-def present_comparison(measured: list[tuple[Job, dict[str, float]]], protocol: str | None, *, to_stderr: bool) -> None:
+def present_comparison(
+    measured: list[tuple[Job, dict[str, float]]], extras: "Extras", protocol: str | None, *, to_stderr: bool
+) -> None:
     """A table with a row for each clip and model and, where a model has several clips, one of their means.
 
     The figures are those of the gates, and `SPEED`.
     """
-    rows = [(job.name, job.model, *_cells([figures])) for job, figures in measured]
+    from vae3d_cli.metrics import TITLES
+
+    # LPIPS by one backbone is not that by another; VMAF has one model.
+    further = {
+        name: f"{TITLES[name]} {label}" if name == LPIPS else TITLES[name] for name, label in extras.labels.items()
+    }
+    columns = _COLUMNS | further | {SPEED: "frames/s"}
+    rows = [(job.name, job.model, *_cells([figures], columns)) for job, figures in measured]
     for model in dict.fromkeys(job.model for job, _ in measured):
         group = [figures for job, figures in measured if job.model == model]
         if len(group) > 1:
-            rows.append((f"mean of {len(group)} clips{_by(protocol)}", model, *_cells(group)))
-    print_table((f"clip{_by(protocol)}", "model", *_COLUMNS.values()), rows, to_stderr=to_stderr)
+            rows.append((f"mean of {len(group)} clips{_by(protocol)}", model, *_cells(group, columns)))
+    print_table((f"clip{_by(protocol)}", "model", *columns.values()), rows, to_stderr=to_stderr)
 
 
-def _cells(clips: list[dict[str, float]]) -> list[str]:
+def _cells(clips: list[dict[str, float]], columns: Iterable[str]) -> list[str]:
     """The means of some clips' figures; one that not all have is left out."""
     cells = []
-    for name in _COLUMNS:
+    for name in columns:
         values = [figures[name] for figures in clips if name in figures]
-        digits = 1 if name == SPEED else 4 if "ssim" in name else 2
+        digits = 1 if name == SPEED else _digits(name)
         cells.append(f"{fmean(values):.{digits}f}" if len(values) == len(clips) else "")
     return cells
+
+
+def _digits(name: str) -> int:
+    """How many digits of a measure are worth showing: measures up to 1 have more."""
+    return 4 if "ssim" in name or name == LPIPS else 2
 
 
 def present_info(description: "LatentsDescription | VideoDescription", settings: Settings) -> None:
@@ -137,10 +159,11 @@ def _metric_rows(result: "RoundtripResult") -> Rows:
     time_base, stamps = result.timing.stamps(result.num_frames)
     rows = []
     for name, summary in metrics.items():
-        unit, digits = (" dB", 2) if name.startswith(PSNR) else ("", 4)
+        unit, digits = " dB" if name.startswith(PSNR) else "", _digits(name)
         time = float(int(stamps[summary.worst_frame]) * time_base)
-        worst = f"worst {summary.min:.{digits}f} at frame {summary.worst_frame} ({time:.2f} s)"
-        rows.append((TITLES[name], f"{summary.mean:.{digits}f}{unit}, {worst}"))
+        worst = f"worst {summary.worst:.{digits}f} at frame {summary.worst_frame} ({time:.2f} s)"
+        title = " ".join((TITLES[name], *(f"({fact})" for fact in summary.facts.values())))
+        rows.append((title, f"{summary.mean:.{digits}f}{unit}, {worst}"))
         if name == PSNR:
             figures = summary.figures
             positions = [f"{figures[figure]:.2f}" for figure in figures if figure.startswith("position")]

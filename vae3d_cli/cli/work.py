@@ -9,12 +9,13 @@ import typer
 
 from vae3d_cli.cli import present
 from vae3d_cli.cli.jobs import PIPE, Job
+from vae3d_cli.cli.parse import CEILINGS
 from vae3d_cli.cli.reporting import Reporter
 from vae3d_cli.cli.runner import Settings, run_jobs
 from vae3d_cli.console import print_error, progress_bar
 
 if TYPE_CHECKING:
-    from vae3d_cli.codec import DecodeOptions, EncodeOptions
+    from vae3d_cli.codec import DecodeOptions, EncodeOptions, Extras
     from vae3d_cli.video import EncoderOptions
     from vae3d_cli.weights import Model
 
@@ -50,6 +51,7 @@ def roundtrip_jobs(
     settings: Settings,
     options: "EncodeOptions",
     encoder: "EncoderOptions",
+    extras: "Extras",
     gates: dict[str, float],
     load: Callable[[str], "Model"],
     *,
@@ -82,6 +84,7 @@ def roundtrip_jobs(
                 options,
                 outputs=job.outputs,
                 encoder=encoder,
+                extras=extras,
                 viewer=reporter.viewer(job),
                 progress=update,
             )
@@ -95,13 +98,22 @@ def roundtrip_jobs(
             measured.append((job, result.fidelity.by_name() | {present.SPEED: result.frames_per_second}))
         if missed:
             missed_inputs.append(job.name)
-            print_error(f"{job.name}: below --fail-under: {', '.join(missed)}")
+            print_error(f"{job.name}: {_missed_text(missed)}")
 
     try:
         run_jobs(jobs, settings, prepare, run, reporter.write)
     finally:  # also of what was done before a job failed, or a signal came
         if measured:
             protocol = options.protocol.name if options.protocol else None
-            present.present_comparison(measured, protocol, to_stderr=PIPE in common.values())
+            present.present_comparison(measured, extras, protocol, to_stderr=PIPE in common.values())
     if missed_inputs:
         raise typer.Exit(GATE_MISSED)
+
+
+def _missed_text(missed: list[str]) -> str:
+    """Which gates were missed, from which side."""
+    sides = {
+        "below --fail-under": [name for name in missed if name not in CEILINGS],
+        "above --fail-over": [name for name in missed if name in CEILINGS],
+    }
+    return "; ".join(f"{side}: {', '.join(names)}" for side, names in sides.items() if names)

@@ -2,9 +2,11 @@
 
 from vae3d_cli.codec.decode import DecodeOptions, decode_video
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, encode_video
+from vae3d_cli.codec.extras import find_extras
 from vae3d_cli.codec.info import LatentsDescription, VideoDescription, describe
 from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
 from vae3d_cli.codec.roundtrip import ShowFrame, Viewer, roundtrip_video
+from vae3d_cli.metrics import Extras
 
 __all__ = [
     "DecodeOptions",
@@ -12,6 +14,7 @@ __all__ = [
     "EncodeOptions",
     "EncodeResult",
     "EncodedClip",
+    "Extras",
     "LatentsDescription",
     "RoundtripResult",
     "Run",
@@ -21,5 +24,6 @@ __all__ = [
     "decode_video",
     "describe",
     "encode_video",
+    "find_extras",
     "roundtrip_video",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vae3d_cli.errors import MemoryLimitError, UsageError
+from vae3d_cli.errors import MeasureError, MemoryLimitError, UsageError
 from vae3d_cli.execution import is_out_of_memory
 
 
@@ -24,16 +24,17 @@ def peak_memory_bytes() -> int:
 
 @contextlib.contextmanager
 def device_errors(name: str) -> Iterator[None]:
-    """Say of a clip that it does not fit the device, or that the device cannot compute in its dtype.
+    """Say of a clip that it does not fit the device, cannot be computed there in its dtype, or cannot be measured.
 
     Raises:
+        MeasureError: A measure has failed.
         MemoryLimitError: There is no memory left, on the device or on the host.
         UsageError: Half precision is not implemented for this device by this version of torch.
     """
     try:
         yield
-    except MemoryLimitError as error:
-        raise MemoryLimitError(f"{name}: {error}") from error
+    except (MeasureError, MemoryLimitError) as error:
+        raise type(error)(f"{name}: {error}") from error
     except (MemoryError, RuntimeError) as error:
         if "not implemented for 'Half'" in str(error):
             raise UsageError("--dtype fp16: this version of torch has no fp16 here; use bf16 or fp32") from error

@@ -7,7 +7,7 @@ import torch
 
 from vae3d_cli.codec.memory import peak_memory_bytes
 from vae3d_cli.latents import LatentsHeader
-from vae3d_cli.metrics import METRICS, Fidelity, MetricSummary
+from vae3d_cli.metrics import EXTRAS, METRICS, Fidelity, MetricSummary
 from vae3d_cli.video import Timing
 from vae3d_cli.weights import Model
 
@@ -110,21 +110,30 @@ class RoundtripResult(Run):
         pixels = self.num_frames * self.header.height * self.header.width
         return math.prod(self.latents_shape) * self.latents_bits / pixels
 
-    def missed_gates(self, minima: dict[str, float]) -> list[str]:
-        """The names of the metrics below their minimum; one that this clip has none of misses it too."""
+    def missed_gates(self, bounds: dict[str, float]) -> list[str]:
+        """The names of the metrics that are worse than their bound; one that this clip has none of misses it too."""
         values = self.fidelity.by_name()
-        return [name for name, minimum in minima.items() if not values.get(name, -math.inf) >= minimum]
+
+        def keeps(name: str, bound: float) -> bool:
+            if name not in values:
+                return False
+            lower_is_better = self.fidelity.metrics[name.partition(".")[0]].lower_is_better
+            return values[name] <= bound if lower_is_better else values[name] >= bound
+
+        return [name for name, bound in bounds.items() if not keeps(name, bound)]
 
     def to_json(self, *, per_frame: bool = False) -> dict[str, object]:
         """One JSON object; with `per_frame` the metrics hold a list each."""
         summaries = self.fidelity.metrics
-        metrics = {name: _summary(summaries[name], per_frame) if name in summaries else None for name in METRICS}
+        names = (*METRICS, *EXTRAS)
+        metrics = {name: _summary(summaries[name], per_frame) if name in summaries else None for name in names}
+        not_asked_for = {name: f"not asked for: --{name}" for name in names if name not in self.fidelity.names}
         outputs = dict.fromkeys(("recon", "compare", "latents", "report", "csv")) | self.outputs
         return {
             **super().to_json(),
             "protocol": self.protocol,
             "metrics": metrics,
-            "absent": self.fidelity.absent,
+            "absent": self.fidelity.absent | not_asked_for,
             "bits_per_pixel": self.bits_per_pixel,
             "outputs": outputs,
         }
@@ -132,5 +141,5 @@ class RoundtripResult(Run):
 
 def _summary(summary: MetricSummary, per_frame: bool) -> dict[str, object]:
     lists = {"per_frame": [None if math.isnan(value) else value for value in summary.per_frame]} if per_frame else {}
-    facts = {"mean": summary.mean, "min": summary.min, "worst_frame": summary.worst_frame}
-    return {**facts, **summary.figures, **lists}
+    values = {"mean": summary.mean, summary.worst_name: summary.worst, "worst_frame": summary.worst_frame}
+    return {**values, **summary.figures, **summary.facts, **lists}

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -27,8 +27,8 @@ from vae3d_cli.execution import TILED
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import TileSizes, tile_borders
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
-from vae3d_cli.metrics import FidelityMeter
-from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Span, VideoReader, check_audio, suffix_of
+from vae3d_cli.metrics import Extras, FidelityMeter
+from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Frame, Span, VideoReader, check_audio, suffix_of
 from vae3d_cli.weights import Model
 
 # The videos that can be written, and how many frames they show side by side.
@@ -48,14 +48,16 @@ def roundtrip_video(
     outputs: Mapping[str, Path | None] = MappingProxyType({}),
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008
     viewer: Viewer | None = None,
+    extras: Extras = Extras(),  # noqa: B008
     progress: Progress = ignore_progress,
 ) -> RoundtripResult:
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
     `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
     difference; for `latents`; and for `csv`, a table of every frame's measures. `None` is standard output. `encoder`
-    says how the videos are written; the audio of the source is copied into them. `viewer` is shown every frame. The
-    video is read twice, so memory does not grow with it; `progress` is told of every frame twice.
+    says how the videos are written, with the audio of the source copied into them; `extras` which further measures are
+    taken. `viewer` is shown every frame. The video is read twice, so memory does not grow with it; `progress` is told
+    of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
@@ -75,24 +77,21 @@ def roundtrip_video(
         # All outputs appear when the stack closes, or none.
         if "latents" in outputs:
             spool.write(stack.enter_context(binary_output(outputs["latents"])), clip.header, clip.timing.pts)
-        videos = _Videos(clip, model.name)
-        for name in _videos_of(outputs):
-            videos.open(name, outputs[name], encoder, (path, copy_of), stack)
+        videos = _Videos.of(clip, model.name, outputs, encoder, (path, copy_of), stack)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
-
-        def decoding(done: int, _total: int | None) -> None:
-            progress(num_frames + done, 2 * num_frames)
-
-        decoded = decode_clip(spool, clip.header, model, range(num_frames), options.strategy, watch, decoding)
-        meter = FidelityMeter(_seams(clip.header, options.strategy.tiles))
-        for original, frame in zip(originals, decoded.frames, strict=True):
-            reference, other = to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame)
-            psnr = meter.add(reference, other)
-            videos.write(frame, reference, other)
-            if show:
-                show(reference, other, psnr)
+        decoded = decode_clip(
+            spool,
+            clip.header,
+            model,
+            range(num_frames),
+            options.strategy,
+            watch,
+            lambda done, _total: progress(num_frames + done, 2 * num_frames),
+        )
+        meter = FidelityMeter(_seams(clip.header, options.strategy.tiles), extras.open(stack, model.device))
+        _compare(zip(originals, decoded.frames, strict=True), meter, videos, show)
         shape, fidelity = spool.shape, meter.result()
         if "csv" in outputs:
             stack.enter_context(binary_output(outputs["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
@@ -111,6 +110,18 @@ def roundtrip_video(
         seconds={"load": model.load_seconds, "encode": clip.seconds, "decode": watch.seconds, "total": total},
         notes=(*clip.notes, *videos.notes),
     )
+
+
+def _compare(
+    pairs: Iterable[tuple[Frame, Tensor]], meter: FidelityMeter, videos: "_Videos", show: ShowFrame | None
+) -> None:
+    """Measure, write and show every frame and what came back of it."""
+    for original, frame in pairs:
+        reference, other = to_8_bit(torch.from_numpy(original.rgb)), to_8_bit(frame)
+        psnr = meter.add(reference, other)
+        videos.write(frame, reference, other)
+        if show:
+            show(reference, other, psnr)
 
 
 def _rereadable(source: Path | None, stack: contextlib.ExitStack) -> tuple[Path, str | None]:
@@ -150,7 +161,23 @@ class _Videos:
         self._comparison = Comparison(clip.header.height, clip.header.width, model_name)
         self._writers: dict[str, FrameWriter] = {}
 
-    def open(
+    @classmethod
+    def of(
+        cls,
+        clip: EncodedClip,
+        model_name: str,
+        outputs: Mapping[str, Path | None],
+        encoder: EncoderOptions,
+        source: tuple[Path, str | None],
+        stack: contextlib.ExitStack,
+    ) -> "_Videos":
+        """Those that were asked for, open; `source` is the file that is read, and what it is a copy of."""
+        videos = cls(clip, model_name)
+        for name in _videos_of(outputs):
+            videos._open(name, outputs[name], encoder, source, stack)
+        return videos
+
+    def _open(
         self,
         name: str,
         path: Path | None,
@@ -158,7 +185,6 @@ class _Videos:
         source: tuple[Path, str | None],
         stack: contextlib.ExitStack,
     ) -> None:
-        """Open the one of this name; `source` is the file that is read, and what it is a copy of."""
         clip, suffix, audio = self._clip, suffix_of(path, encoder), None
         num_frames = clip.header.num_frames
         try:

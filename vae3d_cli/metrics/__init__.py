@@ -1,17 +1,28 @@
 """Measures of what was lost, on 8-bit RGB, frame by frame, so that a clip of any length can be measured."""
 
+from vae3d_cli.metrics.extras import EXTRAS, ExtraMeter, Extras
 from vae3d_cli.metrics.fidelity import ErrorMeter, FrameErrors, psnr_of_mse
+from vae3d_cli.metrics.lpips import Lpips, LpipsMeter, lpips_of
 from vae3d_cli.metrics.similarity import similarities
 from vae3d_cli.metrics.summary import METRICS, TITLES, Fidelity, FidelityMeter, MetricSummary
+from vae3d_cli.metrics.vmaf import VmafMeter, check_vmaf
 
 __all__ = [
+    "EXTRAS",
     "METRICS",
     "TITLES",
     "ErrorMeter",
+    "ExtraMeter",
+    "Extras",
     "Fidelity",
     "FidelityMeter",
     "FrameErrors",
+    "Lpips",
+    "LpipsMeter",
     "MetricSummary",
+    "VmafMeter",
+    "check_vmaf",
+    "lpips_of",
     "psnr_of_mse",
     "similarities",
 ]

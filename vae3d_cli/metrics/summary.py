@@ -2,17 +2,23 @@
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 
 from torch import Tensor
 
+from vae3d_cli.metrics.extras import EXTRAS, ExtraMeter
 from vae3d_cli.metrics.fidelity import ErrorMeter, psnr_of_mse
+from vae3d_cli.metrics.lpips import LPIPS
 from vae3d_cli.metrics.similarity import MS_SSIM_SIDE, SSIM_WINDOW, similarities
+from vae3d_cli.metrics.vmaf import VMAF
 
 PSNR, SSIM, MS_SSIM = "psnr", "ssim", "ms_ssim"
 PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC = "psnr_luma", "psnr_temporal", "psnr_static"
+METRICS = (PSNR, PSNR_LUMA, SSIM, MS_SSIM, PSNR_TEMPORAL, PSNR_STATIC)
+"""The names of the measures that are always taken. Of each, higher is better."""
 TITLES = {
     PSNR: "PSNR",
     PSNR_LUMA: "PSNR of luma",
@@ -20,10 +26,10 @@ TITLES = {
     MS_SSIM: "MS-SSIM",
     PSNR_TEMPORAL: "PSNR of changes",
     PSNR_STATIC: "PSNR where still",
+    VMAF: "VMAF",
+    LPIPS: "LPIPS",
 }
-"""How the measures are called for people."""
-METRICS = tuple(TITLES)
-"""The names of the measures. Of each, higher is better."""
+"""How all measures are called for people."""
 # A latent frame stands for one frame, the first, or for four.
 _GROUP = 4
 
@@ -32,44 +38,64 @@ _GROUP = 4
 class MetricSummary:
     """A measure over a clip: its mean over frames, its worst frame (counted from 0), and every frame's value.
 
-    A frame that it says nothing of has NaN. `figures` are others of the clip.
+    A frame that it says nothing of has NaN. `figures` are others of the clip; `facts` are what the measure depends on.
     """
 
     mean: float
-    min: float
+    worst: float
     worst_frame: int
     per_frame: "array[float]"
     figures: dict[str, float] = field(default_factory=dict)
+    lower_is_better: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worst_name(self) -> str:
+        """What the value of the worst frame is called: `min`, or `max` where lower is better."""
+        return "max" if self.lower_is_better else "min"
 
     @classmethod
-    def of(cls, values: "array[float]", figures: dict[str, float] | None = None) -> "MetricSummary | None":
+    def of(
+        cls,
+        values: "array[float]",
+        figures: dict[str, float] | None = None,
+        *,
+        lower_is_better: bool = False,
+        facts: Mapping[str, str] = MappingProxyType({}),
+    ) -> "MetricSummary | None":
         """Summarise one value a frame; `None` where no frame has one."""
         measured = [index for index, value in enumerate(values) if not math.isnan(value)]
         if not measured:
             return None
-        worst = min(measured, key=values.__getitem__)
-        return cls(_mean(values[index] for index in measured), values[worst], worst, values, figures or {})
+        worst = (max if lower_is_better else min)(measured, key=values.__getitem__)
+        mean = _mean(values[index] for index in measured)
+        return cls(mean, values[worst], worst, values, figures or {}, lower_is_better, facts)
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The measures of a clip by name, in the order of `METRICS`, and why others could not be had.
+    """The measures of a clip by name, in the order of `METRICS` and `EXTRAS`, and why others could not be had.
 
     `psnr` (dB, of RGB), `psnr_luma`, `ssim`, `ms_ssim`; `psnr_temporal`, of the change from one frame to the next, and
     `psnr_static`, of that where the original stands still: what is seen as flicker. `psnr` has the figures `pooled` (of
     the clip's mean error), `first` and `position_1` to `position_4` (means over the first frame, and over the frames at
     each place of the groups of four behind it), and, of a run with tiles, `seams` and `elsewhere` (of the pooled error
-    on the borders of tiles and off them).
+    on the borders of tiles and off them). Those of `EXTRAS` are here only if they were asked for.
     """
 
     metrics: dict[str, MetricSummary]
     absent: dict[str, str]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was to be measured."""
+        return (*METRICS, *(name for name in EXTRAS if name in self.metrics or name in self.absent))
+
     def by_name(self) -> dict[str, float]:
         """Every figure of the clip by the name that gates use: `psnr`, `psnr.min`, `psnr.pooled`."""
         values: dict[str, float] = {}
         for name, summary in self.metrics.items():
-            values |= {name: summary.mean, f"{name}.min": summary.min}
+            values |= {name: summary.mean, f"{name}.{summary.worst_name}": summary.worst}
             values |= {f"{name}.{figure}": value for figure, value in summary.figures.items()}
         return values
 
@@ -77,10 +103,11 @@ class Fidelity:
 class FidelityMeter:
     """Compares frames as they come and keeps a few numbers a frame.
 
-    `seams` `[H, W]` is where tiles meet, if they do.
+    `seams` `[H, W]` is where tiles meet, if they do, and `extras` are further measures to take.
     """
 
-    def __init__(self, seams: Tensor | None = None) -> None:
+    def __init__(self, seams: Tensor | None = None, extras: Sequence[ExtraMeter] = ()) -> None:
+        self._extras = extras
         self._has_seams = seams is not None
         self._errors = ErrorMeter(seams)
         self._mse = {name: array("d") for name in (PSNR, PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC, "seams", "elsewhere")}
@@ -97,6 +124,8 @@ class FidelityMeter:
             values.append(error)
         for values, value in zip(self._similarity.values(), similarities(reference, other), strict=True):
             values.append(math.nan if value is None else value)
+        for extra in self._extras:
+            extra.add(reference, other)
         return psnr_of_mse(errors.rgb)
 
     def result(self) -> Fidelity:
@@ -108,7 +137,12 @@ class FidelityMeter:
             figures = self._figures(per_frame[PSNR]) if name == PSNR else None
             if summary := MetricSummary.of(per_frame[name], figures):
                 metrics[name] = summary
-        absent = {name: reason for name, reason in self._reasons().items() if name not in metrics}
+        for extra in self._extras:
+            summary = MetricSummary.of(extra.values(), lower_is_better=extra.lower_is_better, facts=extra.facts)
+            if summary:
+                metrics[extra.name] = summary
+        reasons = self._reasons() | {extra.name: extra.reason for extra in self._extras}
+        absent = {name: reason for name, reason in reasons.items() if name not in metrics}
         return Fidelity(metrics, absent)
 
     def _figures(self, psnr: "array[float]") -> dict[str, float]:

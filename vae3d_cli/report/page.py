@@ -14,7 +14,7 @@ from vae3d_cli import __version__
 from vae3d_cli.codec import RoundtripResult
 from vae3d_cli.codec.comparison import GAIN
 from vae3d_cli.codec.outputs import binary_output
-from vae3d_cli.metrics import METRICS, TITLES
+from vae3d_cli.metrics import TITLES
 from vae3d_cli.report.exhibit import Exhibit
 
 # Of every frame's figures: more would say nothing.
@@ -52,7 +52,7 @@ def report_page(measured: Sequence[Measured]) -> bytes:
     data = {
         "software": f"vae3d {__version__}",
         "gain": GAIN,
-        "metrics": [{"name": name, "title": TITLES[name]} for name in METRICS],
+        "metrics": [{"name": name, "title": _title(name, measured)} for name in TITLES],
         "clips": [_clip(name, runs) for name, runs in clips.items()],
     }
     # As it stands inside an element, no text of it may look like the end of that.
@@ -62,6 +62,13 @@ def report_page(measured: Sequence[Measured]) -> bytes:
     for name, part in parts.items():
         page = page.replace(f"{{{{ {name} }}}}", part)
     return page.encode()
+
+
+def _title(name: str, measured: Sequence[Measured]) -> str:
+    """What a measure is called, and what it depends on."""
+    summaries = (run.result.fidelity.metrics.get(name) for run in measured)
+    facts = {fact for summary in summaries if summary for fact in summary.facts.values()}
+    return " ".join((TITLES[name], *(f"({fact})" for fact in sorted(facts))))
 
 
 def _part(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from vae3d_cli.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from vae3d_cli.weights.configs import config_from_metadata, config_to_metadata, read_config
+from vae3d_cli.weights.files import read_tensors
 from vae3d_cli.weights.load import (
     DTYPES,
     EMBEDDED,
@@ -29,5 +30,6 @@ __all__ = [
     "load_model",
     "read_checkpoint",
     "read_config",
+    "read_tensors",
     "write_checkpoint",
 ]

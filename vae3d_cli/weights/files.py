@@ -114,8 +114,7 @@ def _precision(path: Path) -> int:
 def _open(path: Path) -> Source:
     head = _head(path)
     read: Callable[[], dict[str, Tensor]]
-    # The length of a safetensors header comes first and may look like anything, but then there is a brace.
-    if head.startswith((ZIP, PICKLE)) and head[8:9] != b"{":
+    if _is_pickle(head):
         weights, metadata = _unpickled(path), dict[str, str]()
         shapes, read = {name: tuple(tensor.shape) for name, tensor in weights.items()}, lambda: weights
     else:
@@ -126,6 +125,20 @@ def _open(path: Path) -> Source:
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
     return Source(path, layout, metadata, read)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every weight of a file, whatever it is of: safetensors, or a pickle of tensors alone.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """
+    return _unpickled(path) if _is_pickle(_head(path)) else _tensors(_header(path)[0])
+
+
+def _is_pickle(head: bytes) -> bool:
+    # The length of a safetensors header comes first and may look like anything, but then there is a brace.
+    return head.startswith((ZIP, PICKLE)) and head[8:9] != b"{"
 
 
 def _head(path: Path) -> bytes:
@@ -196,7 +209,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         if isinstance(found, Mapping):
             found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        raise WeightsError(f"{path}: a pickle, but not of a dict of tensors; give a checkpoint of HunyuanVideo's VAE")
+        raise WeightsError(f"{path}: a pickle, but not of a dict of tensors; give a checkpoint that holds weights")
     return {name: _plain(path, name, value) for name, value in of_the_vae(found).items()}
 
 
