@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,19 @@ def test_a_meter_that_is_interrupted_leaves_no_process_and_no_file(
     assert not process.is_running()
     assert children() == []
     gc.collect()  # a file that was left open would warn
+
+
+def test_a_process_that_hangs_is_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "ffmpeg"
+    other.write_text("#!/bin/sh\nexec sleep 10\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(other))
+    frame = clip_of(1, 64, 48)[0]
+    began = time.monotonic()
+    with VmafMeter() as meter:
+        meter.add(frame, frame)
+    assert time.monotonic() - began < 5
+    assert children() == []
 
 
 def test_a_process_that_dies_is_one_line() -> None:
