@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from vae3d_cli.cli.parse import GATES
-from vae3d_cli.metrics import METRICS, ErrorMeter, FidelityMeter, VmafMeter, psnr_of_mse, similarities
+from vae3d_cli.metrics import METRICS, ErrorMeter, FidelityMeter, SimilarityMeter, VmafMeter, psnr_of_mse
 from vae3d_cli.video import VideoReader
 
 SAMPLE = Path(__file__).parent.parent / "examples" / "cups.mp4"
@@ -34,6 +35,10 @@ def flat(level: int, size: int = 16) -> Tensor:
 
 def psnr(reference: Tensor, other: Tensor) -> float:
     return psnr_of_mse(ErrorMeter().errors(reference, other).rgb)
+
+
+def similarities(reference: Tensor, other: Tensor) -> tuple[float | None, float | None]:
+    return SimilarityMeter().similarities(reference, other)
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image_on_real_frames() -> None:
@@ -60,6 +65,49 @@ def test_ms_ssim_is_that_of_torchmetrics_on_real_frames() -> None:
             a[None].double(), other[None].double(), data_range=255.0
         )
         assert similarities(a, other)[1] == pytest.approx(float(expected), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(11, 11), (12, 900), (26, 26), (27, 43), (203, 11), (177, 191), (183, 2100), (331, 377)]
+)
+def test_similarities_are_those_of_the_plain_formulas_whatever_is_left_at_the_borders(height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    meter = SimilarityMeter()
+    for levels in (256, 40):  # again in the same memory
+        frame = torch.randint(0, levels, (3, height, width), dtype=torch.uint8, generator=generator)
+        # What is lost differs from place to place, so that each counts.
+        scale = torch.linspace(0, 1, height)[:, None] + torch.linspace(0, 1, width)
+        other = (frame + 20 * scale * torch.randn(frame.shape, generator=generator)).clamp(0, 255).byte()
+        ssim, ms_ssim = meter.similarities(frame, other)
+        plain = [ssim_and_structure(*scaled) for scaled in halvings(frame.double(), other.double())]
+        assert ssim == pytest.approx(plain[0][0], abs=1e-6)
+        if ms_ssim is not None:
+            factors = [structure for _, structure in plain[:-1]] + [plain[-1][0]]
+            expected = math.prod(f**w for f, w in zip(factors, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333), strict=True))
+            assert ms_ssim == pytest.approx(expected, abs=1e-6)
+
+
+def halvings(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The five scales of two frames, or the first alone."""
+    scales = [(x, y)]
+    while len(scales) < 5 and min(x.shape[-2:]) >= 176:
+        scales.append((F.avg_pool2d(scales[-1][0], 2), F.avg_pool2d(scales[-1][1], 2)))
+    return scales
+
+
+def ssim_and_structure(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Means of SSIM and of contrast and structure by the formulas of the paper, window by window."""
+    window = torch.exp(-((torch.arange(11).double() - 5) ** 2) / (2 * 1.5**2))
+    kernel = torch.outer(window, window) / window.sum() ** 2
+
+    def blurred(map_: Tensor) -> Tensor:
+        return F.conv2d(map_[:, None], kernel[None, None])[:, 0]
+
+    mean_x, mean_y, c1, c2 = blurred(x), blurred(y), (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    variances = blurred(x * x) - mean_x**2 + blurred(y * y) - mean_y**2
+    structure = (2 * (blurred(x * y) - mean_x * mean_y) + c2) / (variances + c2)
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return float((luminance * structure).mean()), float(structure.mean())
 
 
 def test_luma_is_that_of_scikit_image_and_changes_are_those_of_numpy() -> None:

@@ -1,4 +1,4 @@
-"""What reading and writing cost in a 720p roundtrip, beside model and metrics: `python -m tests.benchmarks.io`."""
+"""What reading, writing and the metrics cost in a roundtrip, beside the model: `python -m tests.benchmarks.io`."""
 
 import tempfile
 import time
@@ -13,6 +13,7 @@ from vae3d_cli.metrics import FidelityMeter
 from vae3d_cli.weights import load_model
 
 NUM_FRAMES = 33
+SIZES = ((848, 480), (1280, 720))
 
 
 class TimedMeter(FidelityMeter):
@@ -29,20 +30,24 @@ class TimedMeter(FidelityMeter):
 
 
 def main() -> None:
-    """Print a row without and with a video written."""
+    """Print two rows for each size, without and with a video written."""
     roundtrip.FidelityMeter = TimedMeter  # type: ignore[attr-defined]
     model = load_model()
-    print(f"{'1280x720':13} {'total':>8} {'model':>8} {'metrics':>8} {'rest':>8} {'share':>7}")
-    with tempfile.TemporaryDirectory() as folder:
-        clip = write_clip(Path(folder) / "clip.mp4", NUM_FRAMES, 1280, 720)
-        roundtrip_video(clip, model)  # warm
-        for name, outputs in (("roundtrip", {}), ("roundtrip -o", {"recon": Path(folder) / "out.mp4"})):
-            TimedMeter.seconds = 0.0
-            seconds = roundtrip_video(clip, model, outputs=outputs).seconds
-            total, network = seconds["total"] - seconds["load"], seconds["encode"] + seconds["decode"]
-            rest = total - network - TimedMeter.seconds
-            print(f"{name:13} {total:6.1f} s {network:6.1f} s {TimedMeter.seconds:6.1f} s {rest:6.1f} s", end="")
-            print(f" {100 * rest / total:5.1f} %", flush=True)
+    print(f"{'':21} {'total':>8} {'model':>8} {'metrics':>8} {'rest':>8} {'metrics':>9} {'rest':>7}")
+    for width, height in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            clip = write_clip(Path(folder) / "clip.mp4", NUM_FRAMES, width, height)
+            roundtrip_video(clip, model)  # warm
+            for name, outputs in (("roundtrip", {}), ("roundtrip -o", {"recon": Path(folder) / "out.mp4"})):
+                TimedMeter.seconds = 0.0
+                seconds = roundtrip_video(clip, model, outputs=outputs).seconds
+                total, network = seconds["total"] - seconds["load"], seconds["encode"] + seconds["decode"]
+                metrics, rest = TimedMeter.seconds, total - network - TimedMeter.seconds
+                print(
+                    f"{width:4}x{height} {name:12} {total:6.1f} s {network:6.1f} s {metrics:6.1f} s {rest:6.1f} s",
+                    end="",
+                )
+                print(f" {100 * metrics / total:7.1f} % {100 * rest / total:5.1f} %", flush=True)
 
 
 if __name__ == "__main__":

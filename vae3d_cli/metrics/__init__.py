@@ -3,7 +3,7 @@
 from vae3d_cli.metrics.extras import EXTRAS, ExtraMeter, Extras
 from vae3d_cli.metrics.fidelity import ErrorMeter, FrameErrors, psnr_of_mse
 from vae3d_cli.metrics.lpips import Lpips, LpipsMeter, lpips_of
-from vae3d_cli.metrics.similarity import similarities
+from vae3d_cli.metrics.similarity import SimilarityMeter
 from vae3d_cli.metrics.summary import METRICS, TITLES, Fidelity, FidelityMeter, MetricSummary
 from vae3d_cli.metrics.vmaf import VmafMeter, check_vmaf
 
@@ -20,9 +20,9 @@ __all__ = [
     "Lpips",
     "LpipsMeter",
     "MetricSummary",
+    "SimilarityMeter",
     "VmafMeter",
     "check_vmaf",
     "lpips_of",
     "psnr_of_mse",
-    "similarities",
 ]

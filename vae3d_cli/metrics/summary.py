@@ -12,7 +12,7 @@ from torch import Tensor
 from vae3d_cli.metrics.extras import EXTRAS, ExtraMeter
 from vae3d_cli.metrics.fidelity import ErrorMeter, psnr_of_mse
 from vae3d_cli.metrics.lpips import LPIPS
-from vae3d_cli.metrics.similarity import MS_SSIM_SIDE, SSIM_WINDOW, similarities
+from vae3d_cli.metrics.similarity import MS_SSIM_SIDE, SSIM_WINDOW, SimilarityMeter
 from vae3d_cli.metrics.vmaf import VMAF
 
 PSNR, SSIM, MS_SSIM = "psnr", "ssim", "ms_ssim"
@@ -111,6 +111,7 @@ class FidelityMeter:
         self._has_seams = seams is not None
         self._errors = ErrorMeter(seams)
         self._mse = {name: array("d") for name in (PSNR, PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC, "seams", "elsewhere")}
+        self._similarities = SimilarityMeter()
         self._similarity = {name: array("d") for name in (SSIM, MS_SSIM)}
 
     def add(self, reference: Tensor, other: Tensor) -> float:
@@ -122,7 +123,8 @@ class FidelityMeter:
             strict=True,
         ):
             values.append(error)
-        for values, value in zip(self._similarity.values(), similarities(reference, other), strict=True):
+        similarities = self._similarities.similarities(reference, other)
+        for values, value in zip(self._similarity.values(), similarities, strict=True):
             values.append(math.nan if value is None else value)
         for extra in self._extras:
             extra.add(reference, other)
