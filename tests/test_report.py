@@ -246,6 +246,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Pa
 @pytest.fixture
 def opened(browser: Chrome, page: Path) -> Chrome:
     """The report, newly opened."""
+    browser.set_window_size(1200, 2400)
     browser.get(page.as_uri())
     return browser
 
@@ -253,8 +254,8 @@ def opened(browser: Chrome, page: Path) -> Chrome:
 def hover(browser: Chrome, share: float) -> str:
     """Move the pointer to this share of the plot's width; what the plot then says."""
     plot = browser.find_element(By.CSS_SELECTOR, ".plot svg")
-    width, left, right = plot.size["width"], 56 / 1040, 12 / 1040
-    offset = width * (left + (1 - left - right) * share - 0.5)
+    width, left, right = plot.size["width"], 56, 12
+    offset = left + (width - left - right) * share - width / 2
     ActionChains(browser).move_to_element_with_offset(plot, round(offset), 0).perform()
     return browser.find_element(By.CSS_SELECTOR, ".tip").text
 
@@ -268,6 +269,16 @@ def test_the_page_opens_without_a_complaint(opened: Chrome) -> None:
     cells = opened.find_elements(By.CSS_SELECTOR, "#summary tbody td.name")
     assert [Path(cell.text).name for cell in cells] == ["clip.mp4", "tiny", "clip.mp4", "small.safetensors"]
     assert len(opened.find_elements(By.CSS_SELECTOR, ".histograms figure")) == 32
+
+
+@pytest.mark.parametrize("width", [600, 1200])
+def test_letters_keep_their_size_in_a_narrow_window(opened: Chrome, width: int) -> None:
+    opened.set_window_size(width, 2400)
+    script = (
+        "const holder = document.querySelector('.plot'), box = holder.querySelector('svg').viewBox.baseVal;"
+        f"return box.width === holder.clientWidth && box.width < {width} && box.width > {width} / 2"
+    )
+    WebDriverWait(opened, 20).until(lambda driver: driver.execute_script(script))
 
 
 def test_the_plot_says_what_is_under_the_pointer(opened: Chrome, page: Path) -> None:
@@ -339,10 +350,12 @@ def test_the_buttons_choose_the_frame(opened: Chrome, page: Path) -> None:
     clip = data_of(page.read_text())["clips"][0]
     for button in opened.find_elements(By.CSS_SELECTOR, "button[data-frame]"):
         button.click()
-        number = button.get_attribute("data-frame")
+        number = button.get_attribute("data-frame") or ""
         assert button.get_attribute("aria-pressed") == "true"
         image = opened.find_element(By.CSS_SELECTOR, ".compare img.left")
         assert image.get_attribute("src") == clip["originals"][number]
+        values = opened.find_elements(By.CSS_SELECTOR, ".values tbody tr:first-child td")
+        assert [cell.text for cell in values][:2] == ["tiny", f"{clip['runs'][0]['values']['psnr'][int(number)]:.2f}"]
         if number not in clip["runs"][0]["pictures"]:  # the worst of the other model alone
             choice = Select(opened.find_elements(By.CSS_SELECTOR, ".bar select")[2])
             assert choice.first_selected_option.text == clip["runs"][1]["model"]

@@ -25,7 +25,7 @@ TITLES = {
     SSIM: "SSIM",
     MS_SSIM: "MS-SSIM",
     PSNR_TEMPORAL: "PSNR of changes",
-    PSNR_STATIC: "PSNR where still",
+    PSNR_STATIC: "PSNR at rest",
     VMAF: "VMAF",
     LPIPS: "LPIPS",
 }

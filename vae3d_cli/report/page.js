@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 // Told apart by most people, in print too (Okabe and Ito, "Color Universal Design", 2008).
 const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const colorOf = (index) => COLORS[index % COLORS.length];
-const PLOT = { width: 1040, height: 280, left: 56, right: 12, top: 12, bottom: 28 };
+const PLOT = { height: 280, left: 56, right: 12, top: 12, bottom: 28 };
 const DIFFERENCE = `difference x${data.gain}`;
 
 function make(name, attributes = {}, ...children) {
@@ -80,13 +80,18 @@ function plot(clip, onFrame) {
     ...names.map(({ name, title }) => make("option", { value: name }, title)));
   const keys = clip.runs.map((run, index) => make("span", { class: "key" },
     make("i", { style: `background:${colorOf(index)}` }), run.model));
-  const draw = () => holder.replaceChildren(...lines(clip, choice.value, onFrame));
-  draw();
+  let width = 0; // in CSS pixels, so that letters keep their size
+  const draw = () => holder.replaceChildren(...lines(clip, choice.value, onFrame, width));
+  new ResizeObserver(() => {
+    if (width === holder.clientWidth) return;
+    width = holder.clientWidth;
+    draw();
+  }).observe(holder);
   return [make("div", { class: "bar" }, choice, ...keys), holder];
 }
 
-function lines(clip, metric, onFrame) {
-  const { width, height, left, right, top, bottom } = PLOT;
+function lines(clip, metric, onFrame, width) {
+  const { height, left, right, top, bottom } = PLOT;
   const numFrames = clip.seconds.length;
   const known = clip.runs.flatMap((run) => run.values[metric] ?? []).filter((value) => value !== null);
   let low = Math.min(...bounds(known)), high = Math.max(...bounds(known));
@@ -118,14 +123,14 @@ function lines(clip, metric, onFrame) {
     drawing.append(make("path", { d: path, stroke: color }),
       make("circle", { cx: x(worst), cy: y(values[worst]), r: 4, fill: color }));
   });
-  return [drawing, ...pointer(clip, metric, drawing, x, y, onFrame)];
+  return [drawing, pointer(clip, metric, drawing, width, x, y, onFrame)];
 }
 
 // Not by `Math.min(...values)`, which a clip of a hundred thousand frames would be too long for.
 const bounds = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 
-function pointer(clip, metric, drawing, x, y, onFrame) {
-  const { width, height, left, right, top, bottom } = PLOT;
+function pointer(clip, metric, drawing, width, x, y, onFrame) {
+  const { height, left, right, top, bottom } = PLOT;
   const last = clip.seconds.length - 1;
   const cursor = make("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" });
   const dots = clip.runs.map((_, index) => make("circle", { r: 4, fill: colorOf(index), visibility: "hidden" }));
@@ -146,13 +151,12 @@ function pointer(clip, metric, drawing, x, y, onFrame) {
     tip.replaceChildren(make("div", {}, `frame ${frame}, ${clip.seconds[frame].toFixed(2)} s`), ...rows);
     tip.hidden = false;
     const share = x(frame) / width * 100;
-    tip.style.left = share < 60 ? `calc(${share}% + 12px)` : "";
-    tip.style.right = share < 60 ? "" : `calc(${100 - share}% + 12px)`;
+    tip.style.left = share < 50 ? `calc(${share}% + 12px)` : "";
+    tip.style.right = share < 50 ? "" : `calc(${100 - share}% + 12px)`;
     onFrame(frame);
   };
   drawing.addEventListener("pointermove", (event) => {
-    const box = drawing.getBoundingClientRect();
-    const at = ((event.clientX - box.left) / box.width * width - left) / (width - left - right);
+    const at = (event.clientX - drawing.getBoundingClientRect().left - left) / (width - left - right);
     show(Math.min(last, Math.max(0, Math.round(at * last))));
   });
   drawing.addEventListener("keydown", (event) => {
@@ -161,7 +165,7 @@ function pointer(clip, metric, drawing, x, y, onFrame) {
     event.preventDefault();
     show(Math.min(last, Math.max(0, current + step)));
   });
-  return [tip];
+  return tip;
 }
 
 // The small videos, which show the frame under the pointer.
@@ -220,7 +224,10 @@ function comparison(clip) {
     ...sources.map(({ label }, index) => make("option", { value: index }, label))));
   const buttons = clip.frames.map(({ number, label }) => make("button", { "data-frame": number,
     onclick: () => { state.number = number; update(); } }, `${label}: frame ${number}`));
-  const values = make("p");
+  const measured = data.metrics.filter(({ name }) => clip.runs.some((run) => name in run.values));
+  const values = make("tbody");
+  const head = make("tr", {}, make("th", { class: "name" }, "model"),
+    ...measured.map(({ name, title }) => make("th", {}, title + unitOf(name))));
   const update = () => {
     const isThere = (index) => Boolean(sources[index].of(state.number));
     if (!isThere(state.right)) state.right = sources.findIndex((_, index) => index > 0 && isThere(index));
@@ -232,14 +239,14 @@ function comparison(clip) {
       for (const option of selects[index].options) option.disabled = !isThere(Number(option.value));
     });
     for (const button of buttons) button.setAttribute("aria-pressed", Number(button.dataset.frame) === state.number);
-    values.textContent = clip.runs.map((run) => (clip.runs.length > 1 ? `${run.model}: ` : "") + data.metrics
-      .filter(({ name }) => name in run.values)
-      .map(({ name, title }) => `${title} ${format(name, run.values[name][state.number])}`).join(", ")).join("; ");
+    values.replaceChildren(...clip.runs.map((run) => make("tr", {}, make("td", { class: "name" }, run.model),
+      ...measured.map(({ name }) => make("td", {}, format(name, run.values[name]?.[state.number], ""))))));
   };
   split(50);
   update();
   return [make("div", { class: "bar" }, ...buttons), make("div", { class: "bar" }, selects[0], "|", selects[1]),
-    make("div", { class: "slides" }, box, slider), values];
+    make("div", { class: "slides" }, box, slider),
+    make("div", { class: "scroll" }, make("table", { class: "values" }, make("thead", {}, head), values))];
 }
 
 // How latents are distributed.
