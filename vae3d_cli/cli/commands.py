@@ -35,7 +35,6 @@ app = typer.Typer(
     help="Turn video into the latents of a causal 3D VAE and back, and measure what is lost.",
     epilog="vae3d COMMAND --help says more. Standard input and output are written as -.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
