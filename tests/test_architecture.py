@@ -32,7 +32,7 @@ ALLOWED = {
         "weights",
     },
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"codec", "geometry", "weights"},
 }
 # Packages that only these layers may import, at any depth.
 CONFINED = {

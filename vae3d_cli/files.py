@@ -13,6 +13,12 @@ from vae3d_cli.errors import InputError, OutputError
 STDIN_NAME = "<stdin>"
 STDIN_FD, STDOUT_FD = 0, 1
 _COPY_BYTES = 1 << 20
+AnyPath = str | os.PathLike[str]
+
+
+def as_path(path: AnyPath | None) -> Path | None:
+    """A path as the library takes it; `None`, standard input or output, stays so."""
+    return None if path is None else Path(path)
 
 
 def check_input(path: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Whole clips: a video into a latents file, back, and what was lost on the way."""
 
+from vae3d_cli.codec.dataset import LatentsDataset
 from vae3d_cli.codec.decode import DecodeOptions, decode_video
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, encode_video
 from vae3d_cli.codec.extras import find_extras
@@ -15,6 +16,7 @@ __all__ = [
     "EncodeResult",
     "EncodedClip",
     "Extras",
+    "LatentsDataset",
     "LatentsDescription",
     "RoundtripResult",
     "Run",

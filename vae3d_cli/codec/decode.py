@@ -18,6 +18,7 @@ from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input_device, reads_ahead
+from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 from vae3d_cli.model.posterior import Posterior
@@ -48,9 +49,9 @@ class DecodeOptions:
 
 
 def decode_video(
-    source: Path | None,
-    output: Path | None,
-    model: str | None = None,
+    source: AnyPath | None,
+    output: AnyPath | None,
+    model: Model | str | None = None,
     options: DecodeOptions = DecodeOptions(),
     *,
     load: Callable[[str], Model] = load_model,
@@ -58,7 +59,7 @@ def decode_video(
 ) -> DecodeResult:
     """Decode the latents file `source` into the video `output`; `None` is standard input or output.
 
-    The model is the one that the file names, unless `model` names another. `progress` is told of every frame.
+    The model is the one that the file names, unless `model` is or names another. `progress` is told of every frame.
 
     Raises:
         LatentsError: The file cannot be read, or does not fit the model.
@@ -67,11 +68,12 @@ def decode_video(
         OutputError: The output cannot be written.
     """
     start = time.perf_counter()
+    source, output = as_path(source), as_path(output)
     with device_errors(display_name(source)), LatentsReader(source) as latents:
         header = latents.header
         check_video(output, options.encoder, header.width, header.height, name=latents.name)
         waiting = time.perf_counter()
-        loaded = load(model or _model_of(latents))
+        loaded = model if isinstance(model, Model) else load(model or _model_of(latents))
         start += time.perf_counter() - waiting  # the model itself says how long it took, once
         notes = check_fit(latents, loaded, any_model=options.any_model)
         selected = options.frames.within(header.num_frames)

@@ -26,6 +26,7 @@ from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
+from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.geometry import FrameRange, Protocol
 from vae3d_cli.latents import LatentsHeader, LatentsSpool, is_safetensors
 from vae3d_cli.model.posterior import Posterior
@@ -78,8 +79,8 @@ class EncodedClip:
 
 
 def encode_video(
-    source: Path | None,
-    output: Path | None,
+    source: AnyPath | None,
+    output: AnyPath | None,
     model: Model,
     options: EncodeOptions = EncodeOptions(),
     progress: Progress = ignore_progress,
@@ -94,6 +95,7 @@ def encode_video(
         OutputError: The output cannot be written.
     """
     start = time.perf_counter()
+    source, output = as_path(source), as_path(output)
     with (
         device_errors(display_name(source)),
         latents_spool(output, options.latents_dtype or model.dtype) as spool,

@@ -24,7 +24,7 @@ from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import VideoError
 from vae3d_cli.execution import TILED
-from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
+from vae3d_cli.files import STDIN_NAME, AnyPath, as_path, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import TileSizes, tile_borders
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.metrics import Extras, FidelityMeter
@@ -41,11 +41,11 @@ Viewer = Callable[[EncodedClip, LatentsSpool], AbstractContextManager[ShowFrame]
 
 
 def roundtrip_video(
-    source: Path | None,
+    source: AnyPath | None,
     model: Model,
     options: EncodeOptions = EncodeOptions(),  # noqa: B008 - frozen
     *,
-    outputs: Mapping[str, Path | None] = MappingProxyType({}),
+    outputs: Mapping[str, AnyPath | None] = MappingProxyType({}),
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008
     viewer: Viewer | None = None,
     extras: Extras = Extras(),  # noqa: B008
@@ -63,21 +63,21 @@ def roundtrip_video(
         VideoError: The video cannot be read.
         OutputError: An output cannot be written.
     """
-    start = time.perf_counter()
-    watch = Stopwatch()
+    start, watch = time.perf_counter(), Stopwatch()
+    source, paths = as_path(source), {name: as_path(path) for name, path in outputs.items()}
     with contextlib.ExitStack() as stack:
         stack.enter_context(device_errors(display_name(source)))
         path, copy_of = _rereadable(source, stack)
-        spool = stack.enter_context(latents_spool(outputs.get("latents"), options.latents_dtype or model.dtype))
+        spool = stack.enter_context(latents_spool(paths.get("latents"), options.latents_dtype or model.dtype))
         refuse_latents(path)
         with VideoReader(path, options.reading, copy_of=copy_of) as video:
-            _check_videos(outputs, encoder, video)
+            _check_videos(paths, encoder, video)
             clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
         first, num_frames = options.frames.start, clip.header.num_frames
         # All outputs appear when the stack closes, or none.
-        if "latents" in outputs:
-            spool.write(stack.enter_context(binary_output(outputs["latents"])), clip.header, clip.timing.pts)
-        videos = _Videos.of(clip, model.name, outputs, encoder, (path, copy_of), stack)
+        if "latents" in paths:
+            spool.write(stack.enter_context(binary_output(paths["latents"])), clip.header, clip.timing.pts)
+        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), stack)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
@@ -93,8 +93,8 @@ def roundtrip_video(
         meter = FidelityMeter(_seams(clip.header, options.strategy.tiles), extras.open(stack, model.device))
         _compare(zip(originals, decoded.frames, strict=True), meter, videos, show)
         shape, fidelity = spool.shape, meter.result()
-        if "csv" in outputs:
-            stack.enter_context(binary_output(outputs["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
+        if "csv" in paths:
+            stack.enter_context(binary_output(paths["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
     total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(
         input=display_name(source),
@@ -106,7 +106,7 @@ def roundtrip_video(
         protocol=options.protocol.name if options.protocol else None,
         timing=clip.timing,
         latents_bits=8 * (options.latents_dtype or model.dtype).itemsize,
-        outputs={name: display_name(path) for name, path in outputs.items()},
+        outputs={name: display_name(path) for name, path in paths.items()},
         seconds={"load": model.load_seconds, "encode": clip.seconds, "decode": watch.seconds, "total": total},
         notes=(*clip.notes, *videos.notes),
     )
