@@ -5,6 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 # Rich is imported where it is used: `--help` and errors need none of it.
 
@@ -115,12 +119,19 @@ def sparkline(values: Sequence[float]) -> str:
 
 @contextmanager
 def progress_bar(label: str, *, show: bool, unit: str = "frames") -> Iterator[Callable[..., None]]:
-    """A function to tell of frames done, of how many there are if that is known, and of what else is to be shown.
+    """A function to tell of `unit` done, of how many there are if that is known, and of what else is to be shown.
 
     From its first call on it draws a bar, where standard error is a terminal and `show` allows.
     """
+    with progress_bars(1, show=show, unit=unit) as bars, bars.inner(label) as update:
+        yield update
+
+
+@contextmanager
+def progress_bars(num_clips: int, *, show: bool, unit: str = "frames") -> Iterator["Bars"]:
+    """A bar for the clip at work and, where there are several, one for all; see `progress_bar`."""
     if not show or not sys.stderr.isatty():
-        yield lambda _done, _total, _text="": None
+        yield Bars(None, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -133,18 +144,59 @@ def progress_bar(label: str, *, show: bool, unit: str = "frames") -> Iterator[Ca
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task(_one_line(label), total=None, rate="", text="")
-
-    def update(done: int, total: int | None, text: str = "") -> None:
-        progress.start()  # not before: what is fetched first has bars of its own
-        speed = progress.tasks[0].speed
-        progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "", text=text)
-
+    progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    bars = Bars(progress, unit)
+    if num_clips > 1:
+        bars.add_outer(num_clips)
     try:
-        yield update
+        yield bars
     finally:
         progress.stop()
+
+
+class Bars:
+    """The bars of a run: `inner` draws that of a clip, `advance` counts clips, and `paused` leaves room for results."""
+
+    def __init__(self, progress: "Progress | None", unit: str) -> None:
+        self._progress = progress
+        self._unit = unit
+        self._outer: TaskID | None = None
+
+    def add_outer(self, num_clips: int) -> None:
+        """Draw a bar for all clips."""
+        if self._progress is not None:
+            self._outer = self._progress.add_task("clips", total=num_clips, rate="", text="")
+
+    @contextmanager
+    def inner(self, label: str) -> Iterator[Callable[..., None]]:
+        """A function to tell of what is done of a clip; see `progress_bar`."""
+        progress, unit = self._progress, self._unit
+        if progress is None:
+            yield lambda _done, _total, _text="": None
+            return
+        task = progress.add_task(_one_line(label), total=None, rate="", text="")
+
+        def update(done: int, total: int | None, text: str = "") -> None:
+            progress.start()  # not before: what is fetched first has bars of its own
+            speed = next(each.speed for each in progress.tasks if each.id == task)
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "", text=text)
+
+        try:
+            yield update
+        finally:
+            progress.remove_task(task)
+
+    def advance(self) -> None:
+        """Count a clip that is done with."""
+        if self._progress is not None and self._outer is not None:
+            self._progress.advance(self._outer)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars away while results are printed, perhaps on the same terminal; they come back by themselves."""
+        if self._progress is not None:
+            self._progress.stop()
+        yield
 
 
 def _print_line(text: str) -> None:

@@ -17,14 +17,14 @@ from vae3d_cli.cli.build import (
     read_options,
     strategy_options,
 )
+from vae3d_cli.cli.clips import encode_all, plan_encode
 from vae3d_cli.cli.guard import guarded
-from vae3d_cli.cli.jobs import Job, Target, plan_jobs
+from vae3d_cli.cli.jobs import Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.reporting import REPORT
-from vae3d_cli.cli.runner import Failures, Settings, run_jobs
+from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.cli.train import train
 from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
-from vae3d_cli.console import progress_bar
 
 # torch and PyAV are imported inside the commands, so that --help answers at once.
 if TYPE_CHECKING:
@@ -63,17 +63,10 @@ app.command()(train)
 @app.command()
 @guarded
 def encode(
-    inputs: options.Inputs,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUTPUT",
-            help="Latents file; a folder for several inputs; - is standard output. "
-            "Default: clip.safetensors beside clip.mp4.",
-        ),
-    ] = None,
+    inputs: options.ClipInputs = None,
+    listed: options.ListedInputs = None,
+    recursive: options.Recursive = False,
+    output: options.LatentsOutput = None,
     model: options.ModelName = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = options.ComputeDtypeChoice.auto,
@@ -102,19 +95,11 @@ def encode(
 ) -> None:
     """Encode videos into latents files."""
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
-    target = Target("-o", output, lambda stem: f"{stem}.safetensors", beside_input=True)
-    jobs = plan_jobs(inputs, {"output": target})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
-    from vae3d_cli.codec import encode_video
-
-    def run(job: Job, loaded: "Model") -> None:
-        with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = encode_video(job.source, job.outputs["output"], loaded, codec_options, update)
-        present.present_result(result, settings)
-
-    run_jobs(jobs, settings, lambda: load(model, device, dtype, threads, settings), run)
+    plan = plan_encode(inputs or [], listed, output, codec_options, recursive=recursive)
+    encode_all(plan, settings, lambda: load(model, device, dtype, threads, settings))
 
 
 @app.command()

@@ -34,6 +34,32 @@ class ComputeDtypeChoice(StrEnum):
 
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos or images; - is standard input.")]
+ClipInputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="INPUT", help="Videos or images, or folders of them (-r); - is standard input."),
+]
+ListedInputs = Annotated[
+    str | None,
+    typer.Option(
+        "--list",
+        metavar="FILE",
+        help="Encode what a file lists, too: a path a line, or a JSON object with a path and options of its own; - is "
+        "standard input.",
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("-r", "--recursive", help="Encode the videos and images in folders, and in folders below.")
+]
+LatentsOutput = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        help="Latents file; a folder for several inputs, a folder or a list; - is standard output. "
+        "Default: clip.safetensors beside clip.mp4.",
+    ),
+]
 LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS", help="Latents files; - is standard input.")]
 VideoOutput = Annotated[
     str | None,

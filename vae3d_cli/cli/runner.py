@@ -13,6 +13,8 @@ from vae3d_cli.console import print_error, print_note
 from vae3d_cli.errors import Interrupted, UsageError
 
 T = TypeVar("T")
+_MOST_NAMES = 100
+"""That a summary lists; every error was reported when it came."""
 
 
 @dataclass
@@ -87,8 +89,12 @@ class Failures:
         except (UsageError, Interrupted, BrokenPipeError):
             raise
         except Exception as error:
-            report(error)
-            self._names.append(job.name)
+            self.add(job.name, error)
+
+    def add(self, name: str, error: Exception) -> None:
+        """Report and remember an error of the input of this name."""
+        report(error)
+        self._names.append(name)
 
     def conclude(self, num_jobs: int) -> None:
         """End with status 1 if any failed, and sum up if there were several.
@@ -98,5 +104,7 @@ class Failures:
         """
         if self._names:
             if num_jobs > 1:
-                print_error(f"{len(self._names)} of {num_jobs} inputs failed: {', '.join(self._names)}")
+                more = len(self._names) - _MOST_NAMES
+                names = [*self._names[:_MOST_NAMES], *([f"and {more} more"] if more > 0 else [])]
+                print_error(f"{len(self._names)} of {num_jobs} inputs failed: {', '.join(names)}")
             raise typer.Exit(FAILED)

@@ -1,0 +1,21 @@
+"""Many clips: which they are, where they go, and the loop over them."""
+
+from vae3d_cli.batch.finding import Findings, Found, find_clips, is_several
+from vae3d_cli.batch.listing import read_list
+from vae3d_cli.batch.planning import LATENTS_SUFFIX, Clip, plan_clips
+from vae3d_cli.batch.run import Outcome, Policy, check_clips, encode_clips
+
+__all__ = [
+    "LATENTS_SUFFIX",
+    "Clip",
+    "Findings",
+    "Found",
+    "Outcome",
+    "Policy",
+    "check_clips",
+    "encode_clips",
+    "find_clips",
+    "is_several",
+    "plan_clips",
+    "read_list",
+]

@@ -1,0 +1,161 @@
+"""Which clips the inputs of a run name: files, folders and patterns."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vae3d_cli.errors import InputError, UsageError, Vae3dError
+
+_SUFFIXES = frozenset(
+    [
+        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
+        *(".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
+        *(".apng", ".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    ]
+)
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An input, or a clip, and its `place` below an output folder: its own path there, whose suffix will be another.
+
+    `folder` is the input that it was found in, where that is a folder. `output` and `options` are what a line of a
+    list says of it, and `listed` is which: `clips.jsonl, line 3`.
+    """
+
+    path: Path
+    place: Path
+    folder: Path | None = None
+    output: str | None = None
+    options: dict[str, object] = field(default_factory=dict)
+    listed: str = ""
+
+
+@dataclass
+class Findings:
+    """The clips in the order of the inputs, and by name in a folder; and what could not be searched."""
+
+    clips: list[Found] = field(default_factory=list)
+    failures: list[tuple[str, Vae3dError]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Add an error of an input, or of a folder in it."""
+        self.failures.append((str(path), InputError(f"{path}: {reason}")))
+
+
+def is_several(path: Path) -> bool:
+    """Whether an input stands for any number of clips: a folder, or a pattern that is no file's name."""
+    return is_folder(path) or _is_pattern(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; a name that cannot be is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Path | None) -> Findings:
+    """The clips that inputs are or hold; folders are searched if `recursive`, but not the folder `output` in them.
+
+    No file is opened. Files and folders that are hidden are left out, and links to folders are not entered.
+
+    Raises:
+        UsageError: A folder has an output of its own.
+    """
+    findings = Findings()
+    for given in inputs:
+        for path in _matches(given, findings):
+            if not is_folder(path):
+                place = given.place if given.listed else Path(path.name)
+                findings.clips.append(replace(given, path=path, place=place))
+            elif given.output is not None:
+                raise UsageError(f"{given.listed}: {path} is a folder and has no output of its own; leave it out")
+            elif recursive:
+                _search(path, given, output, findings)
+            else:
+                findings.fail(path, "Is a directory; give -r to encode the clips in it")
+    return findings
+
+
+def _matches(given: Found, findings: Findings) -> list[Path]:
+    """What an input stands for: itself or, as in a shell, what matches it, and what does stands for itself."""
+    if given.listed or not _is_pattern(given.path):
+        return [given.path]
+    # Path.glob would look for hidden files, too, and takes no absolute pattern.
+    matches = [Path(text) for text in sorted(glob.glob(str(given.path), recursive=True))]  # noqa: PTH207
+    if not matches:
+        findings.fail(given.path, "there is no such file, and none that matches it as a pattern; check the name")
+    return matches
+
+
+def _search(top: Path, given: Found, output: Path | None, findings: Findings) -> None:
+    """Add the clips of a folder."""
+    before = len(findings.clips) + len(findings.failures)
+    for path, place in _walk(top, _identity(output), findings):
+        findings.clips.append(replace(given, path=path, place=given.place / place, folder=top))
+    if len(findings.clips) + len(findings.failures) == before:
+        findings.fail(top, "there are no videos or images in it; those are files with a suffix such as .mp4")
+
+
+def _walk(top: Path, output: tuple[int, int] | None, findings: Findings) -> Iterator[tuple[Path, Path]]:
+    """The paths of the clips below a folder, from here and from it, by name; what cannot be read is a failure."""
+    pending = [Path()]
+    links = 0
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(top / below) as entries:
+                shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            findings.fail(top / below, f"{error.strerror}; what is in this folder is left out")
+            continue
+        inner = []
+        for entry in shown:
+            place = below / entry.name
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    links += 1
+                elif output is None or entry.inode() != output[1] or _identity(top / place) != output:
+                    inner.append(place)
+            elif place.suffix.lower() in _SUFFIXES and _may_be_read(entry):
+                yield top / place, place
+        pending += reversed(inner)
+    if links:
+        findings.notes.append(
+            f"{top}: {links} {'links to folders are' if links > 1 else 'link to a folder is'} not entered; "
+            "give the folders as inputs"
+        )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _may_be_read(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a file, or a link that leads nowhere, which is an error later on: pipes would never end."""
+    try:
+        return entry.is_file() or not Path(entry.path).exists()
+    except OSError:
+        return True
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Device and number of a file, if it is there."""
+    try:
+        status = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _is_pattern(path: Path) -> bool:
+    return not _WILDCARDS.isdisjoint(str(path)) and not os.path.lexists(path)

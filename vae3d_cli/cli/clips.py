@@ -1,0 +1,156 @@
+"""What `encode` does once its options are parsed: find the clips, run them, and present what came of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae3d_cli.cli import present
+from vae3d_cli.cli.jobs import PIPE, Target, plan_jobs
+from vae3d_cli.cli.parse import parse_frames, parse_rate, parse_size
+from vae3d_cli.cli.runner import Failures, Settings
+from vae3d_cli.console import print_detail, progress_bars
+from vae3d_cli.errors import UsageError, Vae3dError
+
+if TYPE_CHECKING:
+    from vae3d_cli.batch import Clip, Found, Outcome
+    from vae3d_cli.codec import EncodeOptions
+    from vae3d_cli.weights import Model
+
+# What a line of a list may say of its clip, by the names of the options.
+_PARSERS: dict[str, Callable[[str], Any]] = {"frames": parse_frames, "fps": parse_rate, "size": parse_size}
+_SWITCHES = ("deinterlace", "allow_damaged")
+_SEED = "seed"
+_OPTIONS = (*_PARSERS, *_SWITCHES, _SEED)
+
+
+@dataclass
+class EncodePlan:
+    """The clips of a run, and the inputs of which it is known already that they fail."""
+
+    clips: "list[Clip]"
+    failures: list[tuple[str, Vae3dError]]
+    notes: list[str]
+
+    @property
+    def num_inputs(self) -> int:
+        """How many inputs a summary counts."""
+        return len(self.clips) + len(self.failures)
+
+
+def plan_encode(
+    inputs: list[str], listed: str | None, output: str | None, options: "EncodeOptions", *, recursive: bool
+) -> EncodePlan:
+    """What is encoded, and where it goes.
+
+    Raises:
+        UsageError: There is no input, a pipe or a terminal where it cannot be, or two clips with one output.
+        InputError: The list cannot be read.
+    """
+    from vae3d_cli.batch import LATENTS_SUFFIX, Clip, Found, find_clips, is_several, plan_clips, read_list
+
+    if "" in inputs:
+        raise UsageError("'': names no file")
+    if listed is None and len(inputs) == 1 and not is_several(Path(inputs[0])):
+        target = Target("-o", output, lambda stem: f"{stem}{LATENTS_SUFFIX}", beside_input=True)
+        (job,) = plan_jobs(inputs, {"output": target})
+        return EncodePlan([Clip(job.name, job.source, job.outputs["output"], options)], [], [])
+    if listed is None and not inputs:
+        raise UsageError("INPUT: give videos, images, folders of them with -r, or a --list")
+    if PIPE in inputs:
+        raise UsageError("-: standard input is one clip; give it alone")
+    if output == PIPE:
+        raise UsageError("-o -: standard output takes one clip; give a folder")
+    entries = [Found(Path(text), Path()) for text in inputs]
+    if listed is not None:
+        entries += read_list(None if listed == PIPE else Path(listed), _OPTIONS)
+    folder = None if output is None else Path(output)
+    findings = find_clips(entries, recursive=recursive, output=folder)
+    clips = plan_clips(findings.clips, folder, lambda found: _options_of(found, options))
+    return EncodePlan(clips, findings.failures, findings.notes)
+
+
+def _options_of(found: "Found", options: "EncodeOptions") -> "EncodeOptions":
+    """The options of the run with those of a line of a list.
+
+    Raises:
+        UsageError: They make no sense.
+    """
+    if not found.options:
+        return options
+    given: dict[str, Any] = {}
+    for name, value in found.options.items():
+        try:
+            given[name] = _value_of(name, value)
+        except UsageError as error:
+            raise UsageError(f"{found.listed}: {error}") from error
+    if _SEED in given and options.posterior != "sample":
+        raise UsageError(f"{found.listed}: seed: only --posterior sample draws anything")
+    names = {"fps": "rate", "size": "size", "deinterlace": "deinterlace", "allow_damaged": "allow_damaged"}
+    reading = {field: given[name] for name, field in names.items() if name in given}
+    own = {name: given[name] for name in ("frames", _SEED) if name in given}
+    return replace(options, reading=replace(options.reading, **reading), **own)
+
+
+def _value_of(name: str, value: object) -> object:
+    """What an option of a line says."""
+    if name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise UsageError(f"{name}: give true or false")
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name == _SEED:
+        if not isinstance(value, int) or not is_number or not 0 <= value < 1 << 63:
+            raise UsageError(f"{name}: give a whole number from 0 to 2^63 - 1")
+        return value
+    if not isinstance(value, str) and not is_number:
+        raise UsageError(f"{name}: give a text, as for --{name}")
+    return _PARSERS[name](str(value))
+
+
+def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]") -> None:
+    """Encode all clips that can be encoded, and present each; the model is loaded once all are checked.
+
+    Raises:
+        UsageError: The command is called wrongly, whatever the input.
+        typer.Exit: An input failed, with status 1.
+    """
+    from vae3d_cli.batch import Policy, check_clips, encode_clips
+
+    failures = Failures()
+    skipped: list[Outcome] = []
+    for note in plan.notes:
+        settings.note(note)
+    for name, error in plan.failures:
+        failures.add(name, error)
+    ready, outcomes = check_clips(plan.clips, Policy(settings.force, settings.skip_existing))
+
+    def show(outcome: "Outcome") -> None:
+        if outcome.error is not None:
+            failures.add(outcome.clip.name, outcome.error)
+        elif outcome.result is not None:
+            present.present_result(outcome.result, settings)
+        else:
+            skipped.append(outcome)
+            if settings.verbose:
+                print_detail(f"{outcome.clip.name}: skipped, {outcome.skipped}")
+
+    for outcome in outcomes:
+        show(outcome)
+    if ready:
+        model = load()
+        with progress_bars(len(ready), show=settings.shows_progress) as bars:
+            for outcome in encode_clips(ready, model, lambda clip: bars.inner(clip.name)):
+                with bars.paused():
+                    show(outcome)
+                bars.advance()
+    _note_skipped(skipped, plan, settings)
+    failures.conclude(plan.num_inputs)
+
+
+def _note_skipped(skipped: "list[Outcome]", plan: EncodePlan, settings: Settings) -> None:
+    """Say what was skipped: one clip by its name, of many how many."""
+    if plan.num_inputs == 1 and skipped:
+        settings.note(f"{skipped[0].clip.name}: skipped, {skipped[0].skipped}")
+    elif skipped:
+        settings.note(f"{len(skipped)} of {plan.num_inputs} inputs were skipped")
