@@ -14,11 +14,13 @@ ALLOWED = {
     "config": set(),
     "files": {"errors"},
     "geometry": {"config"},
+    "pickles": set(),
     "model": {"config"},
     "video": {"errors", "files"},
-    "latents": {"errors", "files"},
+    # What all files of other tools hold are HunyuanVideo's latents: its config and sizes.
+    "latents": {"config", "errors", "files", "geometry", "pickles"},
     "metrics": {"errors"},
-    "weights": {"config", "errors", "model"},
+    "weights": {"config", "errors", "model", "pickles"},
     "kernels": set(),
     "execution": {"config", "errors", "geometry", "kernels", "model"},
     "codec": {

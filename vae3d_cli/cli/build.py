@@ -12,7 +12,7 @@ from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.geometry import TileSizes
 
 if TYPE_CHECKING:
-    from vae3d_cli.codec import EncodeOptions, Extras
+    from vae3d_cli.codec import EncodeOptions, Extras, Told
     from vae3d_cli.execution import StrategyOptions
     from vae3d_cli.video import EncoderOptions, ReadOptions
     from vae3d_cli.weights import Model
@@ -68,6 +68,14 @@ def read_options(fps: str | None, size: str | None, *, deinterlace: bool, allow_
     from vae3d_cli.video import ReadOptions
 
     return ReadOptions(rate=rate, size=size_px, deinterlace=deinterlace, allow_damaged=allow_damaged)
+
+
+def told(fps: str | None, scaled: bool | None) -> "Told":
+    """What is said of latents files that do not say it themselves."""
+    rate = parse_rate(fps)
+    from vae3d_cli.codec import Told
+
+    return Told(rate=rate, scaled=scaled)
 
 
 def strategy_options(

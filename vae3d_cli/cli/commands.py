@@ -16,6 +16,7 @@ from vae3d_cli.cli.build import (
     load,
     read_options,
     strategy_options,
+    told,
 )
 from vae3d_cli.cli.clips import encode_all, plan_encode
 from vae3d_cli.cli.guard import guarded
@@ -128,6 +129,8 @@ def decode(
     chunk_frames: options.ChunkFrames = None,
     chunk_overlap_frames: options.ChunkOverlapFrames = None,
     frames: options.Frames = None,
+    fps: options.RateOfLatents = None,
+    scaled: options.ScaleOfLatents = None,
     codec: options.Codec = None,
     crf: options.Crf = None,
     preset: options.Preset = None,
@@ -162,6 +165,7 @@ def decode(
         any_model=any_model,
         encoder=encoder,
         audio=audio_source(audio, jobs, "output", encoder),
+        told=told(fps, scaled),
     )
 
     decode_jobs(jobs, settings, codec_options, model, lambda name: load(name, device, dtype, threads, settings))

@@ -215,6 +215,17 @@ Fps = Annotated[
     typer.Option("--fps", metavar="RATE", help="Resample to this many frames per second, such as 24 or 30000/1001."),
 ]
 Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Resize, by FFmpeg's Lanczos filter.")]
+RateOfLatents = Annotated[
+    str | None,
+    typer.Option("--fps", metavar="RATE", help="Frames per second of latents of another tool, which hold no rate."),
+]
+ScaleOfLatents = Annotated[
+    bool | None,
+    typer.Option(
+        "--scaled/--unscaled",
+        help="Whether the scaling factor is in latents of another tool, where the file does not say.",
+    ),
+]
 ProtocolName = Annotated[
     str | None,
     typer.Option(

@@ -116,6 +116,8 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
     else:
         rows = [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value is not None]
         print_rows(description.name, rows[1:])
+    for note in description.notes:
+        settings.note(note)
 
 
 def present_run(result: "Run", settings: Settings) -> None:

@@ -7,6 +7,7 @@ from vae3d_cli.codec.extras import find_extras
 from vae3d_cli.codec.info import LatentsDescription, VideoDescription, describe
 from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
 from vae3d_cli.codec.roundtrip import ShowFrame, Viewer, roundtrip_video
+from vae3d_cli.latents import Told
 from vae3d_cli.metrics import Extras
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RoundtripResult",
     "Run",
     "ShowFrame",
+    "Told",
     "VideoDescription",
     "Viewer",
     "decode_video",

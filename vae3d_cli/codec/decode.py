@@ -20,7 +20,7 @@ from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input_device, reads_ahead
 from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
-from vae3d_cli.latents import LatentsHeader, LatentsReader
+from vae3d_cli.latents import UNKNOWN, LatentsHeader, LatentsReader, Told
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import AudioCopy, EncoderOptions, Span, Timing, check_audio, check_size, is_deep, suffix_of
 from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
@@ -38,7 +38,7 @@ class DecodeOptions:
     """How latents are decoded, and how the video is written.
 
     `any_model` decodes latents of another latent space, which gives noise or worse. `audio` is a file whose audio is
-    copied into the video.
+    copied into the video. `told` is for files of other tools: their rate, and whether they are scaled.
     """
 
     frames: FrameRange = field(default_factory=FrameRange)
@@ -46,6 +46,7 @@ class DecodeOptions:
     any_model: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     audio: Path | None = None
+    told: Told = field(default_factory=Told)
 
 
 def decode_video(
@@ -69,13 +70,13 @@ def decode_video(
     """
     start = time.perf_counter()
     source, output = as_path(source), as_path(output)
-    with device_errors(display_name(source)), LatentsReader(source) as latents:
+    with device_errors(display_name(source)), LatentsReader(source, options.told) as latents:
         header = latents.header
         check_video(output, options.encoder, header.width, header.height, name=latents.name)
         waiting = time.perf_counter()
         loaded = model if isinstance(model, Model) else load(model or _model_of(latents))
         start += time.perf_counter() - waiting  # the model itself says how long it took, once
-        notes = check_fit(latents, loaded, any_model=options.any_model)
+        notes = (*latents.notes, *check_fit(latents, loaded, any_model=options.any_model))
         selected = options.frames.within(header.num_frames)
         if not selected:
             raise LatentsError(
@@ -209,7 +210,7 @@ def check_fit(latents: LatentsReader, model: Model, *, any_model: bool) -> tuple
             f"{name}: its {header.tensor_name} have the shape {list(latents.shape)}, and {header.num_frames} frames of "
             f"{header.width}x{header.height} have {list(expected)}; encode the clip again"
         )
-    if header.latent_space != model.config.latent_space or header.encoder_sha256 == model.encoder_sha256:
+    if header.latent_space != model.config.latent_space or header.encoder_sha256 in (model.encoder_sha256, UNKNOWN):
         return ()
     return (f"{name}: was encoded with other weights of the latent space {header.latent_space}",)
 

@@ -28,7 +28,7 @@ from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
 from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.geometry import FrameRange, Protocol
-from vae3d_cli.latents import LatentsHeader, LatentsSpool, is_safetensors
+from vae3d_cli.latents import LatentsHeader, LatentsSpool, kind_of_latents
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import Frame, ReadOptions, Timing, VideoReader
 from vae3d_cli.weights import Model
@@ -126,8 +126,8 @@ def refuse_latents(source: Path | None) -> None:
         VideoError: It is.
     """
     with contextlib.suppress(OSError):  # the reader says what the system has against the file
-        if source is not None and source.is_file() and is_safetensors(source):
-            raise VideoError(f"{source}: a safetensors file and no video; vae3d decode makes a video of latents")
+        if source is not None and source.is_file() and (kind := kind_of_latents(source)):
+            raise VideoError(f"{source}: a {kind} file and no video; vae3d decode makes a video of latents")
 
 
 def encode_clip(

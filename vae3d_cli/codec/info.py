@@ -9,25 +9,35 @@ from vae3d_cli.config import TinyConfig, VaeConfig
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import latents_shape, padded_num_frames, padded_size_px
-from vae3d_cli.latents import LatentsHeader, LatentsReader, is_safetensors
+from vae3d_cli.latents import ForeignHeader, LatentsHeader, LatentsReader, kind_of_latents
 from vae3d_cli.video import VideoInfo, VideoReader
 
 
 @dataclass(frozen=True)
 class LatentsDescription:
-    """A latents file."""
+    """A file of latents; `said` is what it says of itself, and `format` and `tensor_name` are those of the file."""
 
     name: str
-    header: LatentsHeader
+    said: LatentsHeader | ForeignHeader
+    format: str
+    tensor_name: str
     shape: tuple[int, int, int, int]
     dtype: str
     has_pts: bool
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
-        """One JSON object: the metadata with its numbers as numbers, and the tensor."""
-        header = self.header
-        values = {
+        """One JSON object: what is said with its numbers as numbers, and the tensor."""
+        tensor = {"tensor": self.tensor_name, "latents_shape": list(self.shape), "latents_dtype": self.dtype}
+        return {"input": self.name, "type": "latents", **self._facts(), **tensor, "has_pts": self.has_pts}
+
+    def _facts(self) -> dict[str, object]:
+        header = self.said
+        if isinstance(header, ForeignHeader):
+            return header.to_json()
+        return {
             **header.to_metadata(),
+            "format": self.format,
             "num_frames": header.num_frames,
             "height": header.height,
             "width": header.width,
@@ -37,8 +47,6 @@ class LatentsDescription:
             "color": header.color,
             "strategy": header.strategy,
         }
-        tensor = {"tensor": header.tensor_name, "latents_shape": list(self.shape), "latents_dtype": self.dtype}
-        return {"input": self.name, "type": "latents", **values, **tensor, "has_pts": self.has_pts}
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class VideoDescription:
     info: VideoInfo
     num_frames: int
     config: VaeConfig
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """One JSON object."""
@@ -84,7 +93,7 @@ def describe(path: Path | None, config: VaeConfig | None = None) -> LatentsDescr
     `config` is of the model whose latents a video is asked about, by default the embedded one.
 
     Raises:
-        LatentsError: It is a safetensors file and no latents file.
+        LatentsError: It is a safetensors file or one of `torch.save`, and no file of latents.
         VideoError: It is neither that nor a readable video.
     """
     if path is None or is_read_once(path):
@@ -95,12 +104,26 @@ def describe(path: Path | None, config: VaeConfig | None = None) -> LatentsDescr
 
 def _describe(path: Path, name: str, copy_of: str | None, config: VaeConfig) -> LatentsDescription | VideoDescription:
     try:
-        is_latents = path.is_file() and is_safetensors(path)
+        is_latents = path.is_file() and kind_of_latents(path) is not None
     except OSError as error:
         raise VideoError(f"{path}: {error.strerror}; the file cannot be read") from error
     if is_latents:
         with LatentsReader(path, copy_of=copy_of) as latents:
-            dtype = str(latents.dtype).removeprefix("torch.")
-            return LatentsDescription(name, latents.header, latents.shape, dtype, latents.pts is not None)
+            return LatentsDescription(
+                name,
+                latents.said,
+                latents.format,
+                latents.tensor_name,
+                latents.shape,
+                str(latents.dtype).removeprefix("torch."),
+                latents.pts is not None,
+                (*latents.notes, *_left_open(latents)),
+            )
     with VideoReader(path, copy_of=copy_of) as video:
         return VideoDescription(name, video.info, video.count_frames(), config)
+
+
+def _left_open(latents: LatentsReader) -> list[str]:
+    """What decode must be told of a file of another tool."""
+    facts, options = latents.said.missing() if isinstance(latents.said, ForeignHeader) else ("", "")
+    return [f"{latents.name}: does not say {facts}; decode takes it from {options}"] if facts else []

@@ -10,7 +10,9 @@ from typing import NoReturn
 from vae3d_cli.errors import LatentsError
 
 FORMAT = "vae3d.latents/1"
-POSTERIORS = ("mode", "sample", "moments")
+# What the file of another tool did not say, and a file made of it cannot.
+UNKNOWN = "unknown"
+POSTERIORS = ("mode", "sample", "moments", UNKNOWN)
 # A clip beyond these is a damaged or hostile header, not a video: the limits come before any allocation.
 MAX_NUM_FRAMES = 1 << 28
 MAX_SIDE_PX = 1 << 16

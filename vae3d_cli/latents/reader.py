@@ -1,9 +1,7 @@
-"""Reading a latents file, frame by frame."""
+"""Reading a file of latents, frame by frame: ours, or that of another tool."""
 
 import contextlib
-import json
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -11,16 +9,15 @@ from types import TracebackType
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
-from vae3d_cli.latents.header import LatentsHeader
+from vae3d_cli.latents.container import Entry, Structure, is_safetensors, read_structure
+from vae3d_cli.latents.foreign import ForeignHeader, Told, check_told, is_pickle, read_pickle, recognise
+from vae3d_cli.latents.header import FORMAT, LatentsHeader
 from vae3d_cli.latents.writer import DTYPE_NAMES
 
-# Our headers take about a kilobyte; a longer one is not ours, and is refused before it is read.
-_MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _MAX_STAMP = 1 << 53
 
@@ -28,23 +25,29 @@ _MAX_STAMP = 1 << 53
 class LatentsReader:
     """The latents of a file, checked when it is opened and read frame by frame.
 
-    `None` reads standard input; `copy_of` names what a file copies.
+    `None` reads standard input; `copy_of` names what a file copies. `told` is what the user says of files of other
+    tools; what such a file, its format and the user all leave open is an error only where `header` is asked for.
 
-    Nothing is mapped into memory: a file that is cut while it is read is an error, not a crash.
+    Nothing is mapped into memory: a file that is cut while it is read is an error, not a crash. Only what `torch.save`
+    wrote is held in memory.
 
     Raises:
-        LatentsError: It is no latents file, says something impossible of itself, or holds values that are not finite.
+        LatentsError: It is no file of latents, says something impossible of itself, holds values that are not finite,
+            or says other than the user.
     """
 
-    header: LatentsHeader
+    said: LatentsHeader | ForeignHeader
+    format: str
+    tensor_name: str
     shape: tuple[int, int, int, int]
     dtype: torch.dtype
     pts: NDArray[np.int64] | None
 
-    def __init__(self, path: Path | None, *, copy_of: str | None = None) -> None:
+    def __init__(self, path: Path | None, told: Told = Told(), *, copy_of: str | None = None) -> None:  # noqa: B008
         self.name = copy_of or (STDIN_NAME if path is None else str(path))
-        self._path = path
+        self._path, self._told = path, told
         self._stack = contextlib.ExitStack()
+        self._loaded: Tensor | None = None
 
     def __enter__(self) -> "LatentsReader":
         """Open the file and check everything it says."""
@@ -53,8 +56,10 @@ class LatentsReader:
             if path is None or is_read_once(path):
                 path = stack.enter_context(copy_of_pipe(path))
             self._file = stack.enter_context(path.open("rb"))
-            tensors, self._data_start = _read_structure(path)
-            self._check(tensors)
+            if path.is_file() and not is_safetensors(path) and is_pickle(path):
+                self._take_loaded(path)
+            else:
+                self._take_stored(read_structure(path))
             self._stack = stack.pop_all()
         return self
 
@@ -63,16 +68,27 @@ class LatentsReader:
     ) -> None:
         """Close the file."""
         self._stack.close()
+        self._loaded = None
+
+    @property
+    def header(self) -> LatentsHeader:
+        """What the file says of itself or, if it is another tool's, with what its format and the user say.
+
+        Raises:
+            LatentsError: None of them says the rate, or whether the latents are scaled.
+        """
+        with self._errors():
+            return self.said.to_header() if isinstance(self.said, ForeignHeader) else self.said
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth saying of a file of another tool."""
+        said = self.said.notes if isinstance(self.said, ForeignHeader) else ()
+        return tuple(f"{self.name}: {note}" for note in said)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Latent frames `start` to `stop - 1` as they are stored, `[C, stop - start, h, w]` (C is 32 for moments)."""
-        channels, num_frames, height, width = self.shape
-        frame_bytes = height * width * self.dtype.itemsize
-        data = b"".join(
-            self._read_bytes(self._offset + (channel * num_frames + start) * frame_bytes, (stop - start) * frame_bytes)
-            for channel in range(channels)
-        )
-        latents = torch.frombuffer(bytearray(data), dtype=self.dtype).view(channels, stop - start, height, width)
+        latents = self._read_stored(start, stop) if self._loaded is None else self._loaded[:, start:stop]
         if not bool(torch.isfinite(latents).all()):
             raise LatentsError(
                 f"{self.name}: latent frames {start} to {stop - 1} hold values that are not finite; "
@@ -80,36 +96,66 @@ class LatentsReader:
             )
         return latents
 
+    def _read_stored(self, start: int, stop: int) -> Tensor:
+        channels, num_frames, height, width = self.shape
+        frame_bytes = height * width * self.dtype.itemsize
+        data = b"".join(
+            self._read_bytes(self._offset + (channel * num_frames + start) * frame_bytes, (stop - start) * frame_bytes)
+            for channel in range(channels)
+        )
+        return torch.frombuffer(bytearray(data), dtype=self.dtype).view(channels, stop - start, height, width)
+
     def _read_bytes(self, offset: int, size: int) -> bytes:
         with self._errors():
-            data = os.pread(self._file.fileno(), size, self._data_start + offset)
+            data = os.pread(self._file.fileno(), size, offset)
         if len(data) != size:
             raise LatentsError(f"{self.name}: the file was cut while it was read; take a whole copy of it")
         return data
 
-    def _check(self, tensors: dict[str, dict[str, object]]) -> None:
-        metadata = tensors.pop("__metadata__", None) or {}
-        self.header = header = LatentsHeader.from_metadata({key: str(text) for key, text in metadata.items()})
-        name = header.tensor_name
-        if name not in tensors:
-            raise LatentsError(f"it has no tensor {name!r}; encode the clip again")
-        dtype, shape = str(tensors[name]["dtype"]), list(tensors[name]["shape"])  # type: ignore[call-overload]
-        if dtype not in _DTYPES:
-            raise LatentsError(f"its tensor {name!r} is {dtype}, expected one of {', '.join(_DTYPES)}")
-        if len(shape) != 4 or 0 in shape:
-            raise LatentsError(f"its tensor {name!r} has the shape {shape}, expected four sizes above 0")
-        self.dtype, self.shape = _DTYPES[dtype], (shape[0], shape[1], shape[2], shape[3])
-        self._offset = int(tensors[name]["data_offsets"][0])  # type: ignore[index]
-        self.pts = self._read_pts(tensors["pts"]) if "pts" in tensors else None
+    def _take_loaded(self, path: Path) -> None:
+        """Hold the latents that `torch.save` wrote."""
+        said, latents = read_pickle(path)
+        if latents.dtype not in DTYPE_NAMES:
+            dtypes = ", ".join(DTYPE_NAMES.values())
+            raise LatentsError(f"its latents are {str(latents.dtype).removeprefix('torch.')}, expected one of {dtypes}")
+        self.said = said.completed(self._told)
+        self.format, self.tensor_name = said.format, said.tensor_name
+        self.shape, self.dtype, self.pts = said.shape, latents.dtype, None
+        self._loaded = latents
 
-    def _read_pts(self, tensor: dict[str, object]) -> NDArray[np.int64]:
-        num_frames = self.header.num_frames
-        if tensor["dtype"] != "I64" or tensor["shape"] != [num_frames]:
+    def _take_stored(self, structure: Structure) -> None:
+        """See where the latents lie, and what is said of them."""
+        foreign = recognise(structure)
+        # ComfyUI ignores the metadata of its files, so that those that we write hold ours.
+        if foreign is None or structure.metadata.get("format") == FORMAT:
+            header = LatentsHeader.from_metadata(structure.metadata)
+            check_told(self._told, header.rate, header.scaled)
+            self.said, self.format, self.tensor_name = header, FORMAT, header.tensor_name
+        else:
+            self.said = foreign.completed(self._told)
+        if foreign is not None:
+            self.format, self.tensor_name = foreign.format, foreign.tensor_name
+        name = self.tensor_name
+        if name not in structure.entries:
+            raise LatentsError(f"it has no tensor {name!r}; encode the clip again")
+        entry = structure.entries[name]
+        if entry.dtype not in _DTYPES:
+            raise LatentsError(f"its tensor {name!r} is {entry.dtype}, expected one of {', '.join(_DTYPES)}")
+        shape = entry.shape if foreign is None else foreign.shape
+        if len(shape) != 4 or 0 in shape:
+            raise LatentsError(f"its tensor {name!r} has the shape {list(shape)}, expected four sizes above 0")
+        self.dtype, self.shape = _DTYPES[entry.dtype], (shape[0], shape[1], shape[2], shape[3])
+        self._offset = entry.offset
+        pts = structure.entries.get("pts")
+        self.pts = None if pts is None or foreign is not None else self._read_pts(pts, self.header)
+
+    def _read_pts(self, entry: Entry, header: LatentsHeader) -> NDArray[np.int64]:
+        num_frames = header.num_frames
+        if entry.dtype != "I64" or entry.shape != (num_frames,):
             raise LatentsError(f"its tensor 'pts' is not one I64 time stamp for each of its {num_frames} frames")
-        if self.header.time_base is None:
+        if header.time_base is None:
             raise LatentsError("it has time stamps and its metadata has no 'time_base'; encode the clip again")
-        start = int(tensor["data_offsets"][0])  # type: ignore[index]
-        pts = np.frombuffer(self._read_bytes(start, 8 * num_frames), "<i8").astype(np.int64)
+        pts = np.frombuffer(self._read_bytes(entry.offset, 8 * num_frames), "<i8").astype(np.int64)
         if np.abs(pts).max() > _MAX_STAMP or not (np.diff(pts) > 0).all():
             raise LatentsError("its time stamps do not increase; encode the clip again")
         return pts
@@ -126,28 +172,6 @@ class LatentsReader:
             raise LatentsError(f"{self.name}: {error.strerror or error}; check the name of the latents file") from error
 
 
-def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as a safetensors file does; a quick look, no check."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= 100_000_000
-
-
-def _read_structure(path: Path) -> tuple[dict[str, dict[str, object]], int]:
-    """The JSON header of a safetensors file, checked by safetensors itself, and where the data starts."""
-    not_ours = LatentsError("not a vae3d latents file; a video is encoded first, with vae3d encode")
-    if not path.is_file() or not is_safetensors(path):
-        raise not_ours
-    with path.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        if size > _MAX_HEADER_BYTES:
-            raise not_ours
-        text = file.read(size)
-    try:
-        # Checks sizes, offsets, holes and overlaps. pread: a mapped file that is cut would kill the process.
-        with safe_open(path, "np", backend="pread"):
-            pass
-        structure = json.loads(text)
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise LatentsError(f"the file is damaged or cut short ({error}); take a whole copy of it") from error
-    return structure, 8 + size
+def kind_of_latents(path: Path) -> str | None:
+    """What a file is that may hold latents, of ours or of another tool; a quick look, no check."""
+    return "safetensors" if is_safetensors(path) else "PyTorch" if is_pickle(path) else None

@@ -3,18 +3,17 @@
 import json
 import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vae3d_cli.errors import WeightsError
+from vae3d_cli.pickles import PICKLE, ZIP, load_pickle
 from vae3d_cli.weights.layouts import Layout, Shape, layout_of, of_the_vae
 
 logger = logging.getLogger(__name__)
@@ -32,9 +31,6 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 PRECISIONS = ("F32", "F16", "BF16")
 
 LFS_POINTER = b"version https://git-lfs"
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"
-# The first torch whose `weights_only` runs no code of a hostile file.
-SAFE_PICKLES = (2, 6)
 # A training state holds the weights in one of these.
 WRAPPERS = ("state_dict", "module", "model")
 
@@ -186,25 +182,11 @@ def _tensors(entries: Mapping[str, _Entry]) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
-    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_PICKLES:
-        raise WeightsError(
-            f"{path}: a pickle, which torch {torch.__version__} cannot read safely (CVE-2025-32434); update torch, or "
-            "take the safetensors form of the checkpoint"
-        )
     try:
-        with _readable(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice is for who made the file, not for who has it
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (WeightsError, MemoryError):
-        raise
-    except UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: holds more than tensors, and is not loaded because loading it would run its code; take the "
-            "safetensors form of the checkpoint"
-        ) from error
-    except Exception as error:  # a damaged pickle fails wherever its damage leads
-        reason = " ".join(str(error).split(".")[0].split()) or type(error).__name__
-        raise WeightsError(f"{path}: not a readable checkpoint ({reason}); take a whole copy of it") from error
+        with _readable(path):
+            found = load_pickle(path, "checkpoint")
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
     for _ in WRAPPERS:  # not until there is none: a pickle may hold itself
         if isinstance(found, Mapping):
             found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
