@@ -1,5 +1,6 @@
 """What many tests need."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def small_network(small: Model) -> TinyVae:
 def tiny() -> Model:
     """The embedded model, loaded."""
     return load_model("tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def hunyuanvideo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HunyuanVideo's VAE at toy size, with its 16 channels, as diffusers saves it."""
+    from tests.hunyuanvideo import UNEVEN, reference  # takes seconds to import
+
+    path = tmp_path_factory.mktemp("models") / "diffusers"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference(UNEVEN).save_pretrained(path)
+    return path
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import os
 import pickle
-import warnings
 import zipfile
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,67 +14,14 @@ from torch import Tensor
 
 from tests.clips import read_back
 from tests.commands import assert_failed, json_lines, run, run_bytes
+from tests.foreign import BY_NAME, CACHE, CACHE_NAME, EXAMPLES, FACTOR, LATENTS, MARKER, Example, random_latents, stored
 from tests.fuzz.test_readers import check_one_line, damage, damaged, fuzzed, lengths
-from tests.hunyuanvideo import UNEVEN, ours, reference
+from tests.hunyuanvideo import UNEVEN, ours
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents import LatentsReader, Told
 
-FACTOR = 0.476986
-MARKER = {"latent_format_version_0": torch.tensor([])}
-CACHE_NAME = "latents_3x3x4_float32"
-CACHE = {"architecture": "hunyuan_video", "width": "32", "height": "24", "format_version": "1.0.1", "frame_count": "9"}
-
-
-def random_latents(channels: int = 16, num_frames: int = 3, height: int = 3, width: int = 4) -> Tensor:
-    return torch.randn(channels, num_frames, height, width, generator=torch.Generator().manual_seed(0))
-
-
-LATENTS = random_latents()
-
-
-@dataclass(frozen=True)
-class Example:
-    """A file as its tool writes it, what is in it, and what must be told of it."""
-
-    name: str
-    format: str
-    content: object
-    metadata: dict[str, str] | None = None
-    scaled: bool | None = False
-    posterior: str | None = None
-
-    def write(self, folder: Path, name: str | None = None) -> Path:
-        path = folder / (name or self.name)
-        if self.name.endswith(".pt"):
-            torch.save(self.content, path)
-        else:
-            assert isinstance(self.content, dict)
-            save_file(self.content, path, self.metadata)
-        return path
-
-    @property
-    def told(self) -> Told:
-        return Told(rate=Fraction(24), scaled=False if self.scaled is None else None)
-
-
-EXAMPLES = [
-    Example("c_00000-009_0032x0024_hv.safetensors", "musubi", {CACHE_NAME: LATENTS}, CACHE, posterior="sample"),
-    Example("c_latent.safetensors", "musubi-generated", {"latent": LATENTS}, scaled=True),
-    Example("c_00001_.latent", "comfyui", {"latent_tensor": LATENTS[None], **MARKER}, {"prompt": "{}"}),
-    Example("latent-0-7.pt", "finetrainers", {"latents": LATENTS[None]}),
-    Example("moments-0-7.pt", "finetrainers", {"latents": random_latents(32)[None]}, posterior="moments"),
-    Example("c.pt", "fastvideo", LATENTS.to(torch.bfloat16), scaled=None),
-]  # fmt: skip
-BY_NAME = {example.name: example for example in EXAMPLES}
 each = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-
-
-def stored(example: Example) -> Tensor:
-    """The tensor of an example as `[C, T', h, w]`."""
-    content = example.content
-    tensor = content if isinstance(content, Tensor) else next(iter(content.values()))  # type: ignore[attr-defined]
-    return tensor[0] if tensor.ndim == 5 else tensor
 
 
 @each
@@ -271,24 +216,16 @@ def test_any_damage_gives_latents_or_one_line(
         check_one_line(path, error)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small HunyuanVideo model, as diffusers saves it."""
-    path = tmp_path_factory.mktemp("models") / "diffusers"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reference(UNEVEN).save_pretrained(path)
-    return path
-
-
 def options_of(example: Example) -> list[str]:
     return ["--fps", "30000/1001", *(["--unscaled"] if example.scaled is None else [])]
 
 
 @each
-def test_decode_gives_the_frames_of_the_unscaled_latents(tmp_path: Path, folder: Path, example: Example) -> None:
+def test_decode_gives_the_frames_of_the_unscaled_latents(
+    tmp_path: Path, hunyuanvideo_folder: Path, example: Example
+) -> None:
     path, output = example.write(tmp_path), tmp_path / "out.mkv"
-    result = run("decode", path, "-o", output, "-m", folder, "--lossless", *options_of(example))
+    result = run("decode", path, "-o", output, "-m", hunyuanvideo_folder, "--lossless", *options_of(example))
     assert (result.exit_code, result.stderr) == (0, "")
     frames, times = read_back(output)
     assert [round(float(time) * 30000 / 1001) for time in times] == list(range(9))
@@ -298,22 +235,22 @@ def test_decode_gives_the_frames_of_the_unscaled_latents(tmp_path: Path, folder:
         assert (torch.from_numpy(frame).permute(2, 0, 1).int() - rgb.int()).abs().max() <= 1
 
 
-def test_decode_says_what_it_must_be_told(tmp_path: Path, folder: Path) -> None:
+def test_decode_says_what_it_must_be_told(tmp_path: Path, hunyuanvideo_folder: Path) -> None:
     path = BY_NAME["c.pt"].write(tmp_path)
     before = sorted(tmp_path.iterdir())
     missing = "does not say how many frames a second it has, nor whether the scaling factor is multiplied into its "
-    result = run("decode", path, "-m", folder)
+    result = run("decode", path, "-m", hunyuanvideo_folder)
     assert_failed(result, 1, f"{path}: {missing}latents; give --fps RATE and --scaled or --unscaled")
-    assert_failed(run("decode", path, "-m", folder, "--fps", "24"), 1, "give --scaled or --unscaled")
-    assert_failed(run("decode", path, "-m", folder, "--scaled"), 1, "give --fps RATE\n")
+    assert_failed(run("decode", path, "-m", hunyuanvideo_folder, "--fps", "24"), 1, "give --scaled or --unscaled")
+    assert_failed(run("decode", path, "-m", hunyuanvideo_folder, "--scaled"), 1, "give --fps RATE\n")
     assert_failed(run("decode", path, "--fps", "fast"), 2, "--fps fast")
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_decode_reads_other_tools_files_from_a_pipe(tmp_path: Path, folder: Path) -> None:
+def test_decode_reads_other_tools_files_from_a_pipe(tmp_path: Path, hunyuanvideo_folder: Path) -> None:
     for example in (BY_NAME["c_00001_.latent"], BY_NAME["latent-0-7.pt"]):
         data = example.write(tmp_path).read_bytes()
-        result = run_bytes("decode", "-", "-o", "-", "-m", folder, "--fps", "24", stdin=data)
+        result = run_bytes("decode", "-", "-o", "-", "-m", hunyuanvideo_folder, "--fps", "24", stdin=data)
         assert (result.returncode, result.stderr) == (0, b"")
         assert result.stdout.startswith(b"\x1aE\xdf\xa3")
 
@@ -352,7 +289,7 @@ def test_info_says_what_is_known_and_what_is_not(tmp_path: Path, example: Exampl
     }
     options = "--fps RATE and --scaled or --unscaled" if example.scaled is None else "--fps RATE"
     assert f"{path}: does not say how many frames a second" in result.stderr
-    assert f"; decode takes it from {options}\n" in result.stderr
+    assert f"; decode and convert take it from {options}\n" in result.stderr
     assert example.format in run("info", path).stdout
 
 

@@ -9,7 +9,17 @@ from vae3d_cli.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = ((), ("encode",), ("decode",), ("roundtrip",), ("info",), ("train",), ("models",), ("models", "pull"))
+COMMANDS = (
+    (),
+    ("encode",),
+    ("decode",),
+    ("roundtrip",),
+    ("convert",),
+    ("info",),
+    ("train",),
+    ("models",),
+    ("models", "pull"),
+)
 SECTION = re.compile(r"(?<=## All options\n\n).*?(?=## Licence)", re.DOTALL)
 
 

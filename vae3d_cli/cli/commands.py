@@ -19,6 +19,7 @@ from vae3d_cli.cli.build import (
     told,
 )
 from vae3d_cli.cli.clips import encode_all, plan_encode
+from vae3d_cli.cli.convert import convert
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
@@ -241,6 +242,9 @@ def roundtrip(
         return load(name, device, dtype, threads, settings)
 
     roundtrip_jobs(jobs, settings, codec_options, encoder, extras, gates, load_model, per_frame=per_frame)
+
+
+app.command()(convert)
 
 
 @app.command()

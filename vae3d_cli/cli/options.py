@@ -33,6 +33,14 @@ class ComputeDtypeChoice(StrEnum):
     fp16 = "fp16"
 
 
+class FormatChoice(StrEnum):
+    """Whose files of latents."""
+
+    vae3d = "vae3d"
+    musubi = "musubi"
+    comfyui = "comfyui"
+
+
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos or images; - is standard input.")]
 ClipInputs = Annotated[
     list[str] | None,

@@ -1,5 +1,6 @@
 """Whole clips: a video into a latents file, back, and what was lost on the way."""
 
+from vae3d_cli.codec.convert import Conversion, ConvertResult
 from vae3d_cli.codec.dataset import LatentsDataset
 from vae3d_cli.codec.decode import DecodeOptions, decode_video
 from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, encode_video
@@ -11,6 +12,8 @@ from vae3d_cli.latents import Told
 from vae3d_cli.metrics import Extras
 
 __all__ = [
+    "Conversion",
+    "ConvertResult",
     "DecodeOptions",
     "DecodeResult",
     "EncodeOptions",

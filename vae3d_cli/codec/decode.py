@@ -16,11 +16,12 @@ from vae3d_cli.codec.overlap import beside_writing
 from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
+from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import Execution, StrategyOptions, decode_chunks, input_device, reads_ahead
 from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape, num_latent_frames, plan_chunks
-from vae3d_cli.latents import UNKNOWN, LatentsHeader, LatentsReader, Told
+from vae3d_cli.latents import MOMENTS, UNKNOWN, LatentsHeader, LatentsReader, Told
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import AudioCopy, EncoderOptions, Span, Timing, check_audio, check_size, is_deep, suffix_of
 from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
@@ -203,16 +204,26 @@ def check_fit(latents: LatentsReader, model: Model, *, any_model: bool) -> tuple
             f"{name}: its latent space is {header.latent_space!r} and that of {model.name} is "
             f"{model.config.latent_space!r}; give its own model with -m"
         )
-    channels, *sizes = latents_shape(header.num_frames, header.height, header.width, model.config)
-    expected = (channels * 2 if header.posterior == "moments" else channels, *sizes)
-    if latents.shape != expected:
-        raise LatentsError(
-            f"{name}: its {header.tensor_name} have the shape {list(latents.shape)}, and {header.num_frames} frames of "
-            f"{header.width}x{header.height} have {list(expected)}; encode the clip again"
-        )
+    check_shape(latents, model.config)
     if header.latent_space != model.config.latent_space or header.encoder_sha256 in (model.encoder_sha256, UNKNOWN):
         return ()
     return (f"{name}: was encoded with other weights of the latent space {header.latent_space}",)
+
+
+def check_shape(latents: LatentsReader, config: VaeConfig) -> None:
+    """See that latents have the size that the clip has which is said to be in them.
+
+    Raises:
+        LatentsError: They have not.
+    """
+    said, name = latents.said, latents.name
+    channels, *sizes = latents_shape(said.num_frames, said.height, said.width, config)
+    expected = (channels * 2 if said.posterior == MOMENTS else channels, *sizes)
+    if latents.shape != expected:
+        raise LatentsError(
+            f"{name}: its tensor {latents.tensor_name!r} has the shape {list(latents.shape)}, and {said.num_frames} "
+            f"frames of {said.width}x{said.height} have {list(expected)}; encode the clip again"
+        )
 
 
 def _model_of(latents: LatentsReader) -> str:
@@ -226,7 +237,7 @@ def _model_of(latents: LatentsReader) -> str:
 def _decodable(stored: Tensor, header: LatentsHeader) -> Tensor:
     """Latents `[1, C, T', h, w]` in fp32 as the decoder takes them, of what a file stores."""
     latents = stored[None].float()
-    if header.posterior == "moments":
+    if header.posterior == MOMENTS:
         latents = Posterior.from_moments(latents).mode()
     return latents / header.scaling_factor if header.scaled else latents
 

@@ -126,4 +126,4 @@ def _describe(path: Path, name: str, copy_of: str | None, config: VaeConfig) -> 
 def _left_open(latents: LatentsReader) -> list[str]:
     """What decode must be told of a file of another tool."""
     facts, options = latents.said.missing() if isinstance(latents.said, ForeignHeader) else ("", "")
-    return [f"{latents.name}: does not say {facts}; decode takes it from {options}"] if facts else []
+    return [f"{latents.name}: does not say {facts}; decode and convert take it from {options}"] if facts else []

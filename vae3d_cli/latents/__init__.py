@@ -1,17 +1,37 @@
 """The latents file: a safetensors file that says what it holds. And those of other tools."""
 
-from vae3d_cli.latents.foreign import ForeignHeader, Told
-from vae3d_cli.latents.header import FORMAT, UNKNOWN, LatentsHeader
+from vae3d_cli.latents.foreign import (
+    COMFYUI,
+    HUNYUANVIDEO,
+    MUSUBI,
+    VAE3D,
+    ForeignHeader,
+    Told,
+    check_space,
+    layout_of,
+    losses,
+    musubi_name,
+)
+from vae3d_cli.latents.header import FORMAT, MOMENTS, UNKNOWN, LatentsHeader
 from vae3d_cli.latents.reader import LatentsReader, kind_of_latents
 from vae3d_cli.latents.writer import LatentsSpool
 
 __all__ = [
+    "COMFYUI",
     "FORMAT",
+    "HUNYUANVIDEO",
+    "MOMENTS",
+    "MUSUBI",
     "UNKNOWN",
+    "VAE3D",
     "ForeignHeader",
     "LatentsHeader",
     "LatentsReader",
     "LatentsSpool",
     "Told",
+    "check_space",
     "kind_of_latents",
+    "layout_of",
+    "losses",
+    "musubi_name",
 ]

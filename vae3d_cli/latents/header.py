@@ -9,10 +9,12 @@ from typing import NoReturn
 
 from vae3d_cli.errors import LatentsError
 
-FORMAT = "vae3d.latents/1"
+FORMAT_FAMILY = "vae3d.latents/"
+FORMAT = f"{FORMAT_FAMILY}1"
+MOMENTS = "moments"
 # What the file of another tool did not say, and a file made of it cannot.
 UNKNOWN = "unknown"
-POSTERIORS = ("mode", "sample", "moments", UNKNOWN)
+POSTERIORS = ("mode", "sample", MOMENTS, UNKNOWN)
 # A clip beyond these is a damaged or hostile header, not a video: the limits come before any allocation.
 MAX_NUM_FRAMES = 1 << 28
 MAX_SIDE_PX = 1 << 16
@@ -53,7 +55,7 @@ class LatentsHeader:
     @property
     def tensor_name(self) -> str:
         """The name of the tensor that the file holds."""
-        return "moments" if self.posterior == "moments" else "latents"
+        return MOMENTS if self.posterior == MOMENTS else "latents"
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata as strings, in a fixed order; what is unknown or the default case is left out."""

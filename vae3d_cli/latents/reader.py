@@ -15,7 +15,7 @@ from vae3d_cli.errors import LatentsError
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.latents.container import Entry, Structure, is_safetensors, read_structure
 from vae3d_cli.latents.foreign import ForeignHeader, Told, check_told, is_pickle, read_pickle, recognise
-from vae3d_cli.latents.header import FORMAT, LatentsHeader
+from vae3d_cli.latents.header import FORMAT, FORMAT_FAMILY, LatentsHeader
 from vae3d_cli.latents.writer import DTYPE_NAMES
 
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
@@ -127,7 +127,7 @@ class LatentsReader:
         """See where the latents lie, and what is said of them."""
         foreign = recognise(structure)
         # ComfyUI ignores the metadata of its files, so that those that we write hold ours.
-        if foreign is None or structure.metadata.get("format") == FORMAT:
+        if foreign is None or structure.metadata.get("format", "").startswith(FORMAT_FAMILY):
             header = LatentsHeader.from_metadata(structure.metadata)
             check_told(self._told, header.rate, header.scaled)
             self.said, self.format, self.tensor_name = header, FORMAT, header.tensor_name

@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -26,6 +27,26 @@ class SupportsWrite(Protocol):
 
     def write(self, data: bytes, /) -> int:
         """Write all of `data`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a safetensors file holds beside the values of its latents.
+
+    `tensor_name` and `shape` are those of the latents, of which each channel follows the one before; `others` are small
+    tensors of one axis in front of them: type, length and bytes.
+    """
+
+    metadata: dict[str, str]
+    tensor_name: str
+    shape: tuple[int, ...]
+    others: dict[str, tuple[str, int, bytes]] = field(default_factory=dict)
+
+
+def own_layout(header: LatentsHeader, shape: tuple[int, ...], pts: NDArray[np.int64] | None = None) -> Layout:
+    """The layout of our own files."""
+    stamps = {} if pts is None else {"pts": ("I64", len(pts), pts.astype("<i8").tobytes())}
+    return Layout(metadata=header.to_metadata(), tensor_name=header.tensor_name, shape=shape, others=stamps)
 
 
 class LatentsSpool:
@@ -68,6 +89,11 @@ class LatentsSpool:
         self._num_latent_frames += num_frames
 
     @property
+    def dtype_name(self) -> str:
+        """The type that they are stored in, as safetensors names it."""
+        return DTYPE_NAMES[self._dtype]
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """The shape `[C, T', h, w]` of what was taken so far."""
         channels, height, width = self._frame_shape
@@ -81,25 +107,28 @@ class LatentsSpool:
         return torch.frombuffer(data, dtype=self._dtype).view(stop - start, *self._frame_shape).transpose(0, 1)
 
     def write(self, out: SupportsWrite, header: LatentsHeader, pts: NDArray[np.int64] | None = None) -> None:
-        """Write the latents file, from its first byte to its last, so that `out` may be a pipe."""
-        shape = self.shape
-        tensors: dict[str, object] = {"__metadata__": header.to_metadata()}
+        """Write our latents file, from its first byte to its last, so that `out` may be a pipe."""
+        self.write_as(out, own_layout(header, self.shape, pts))
+
+    def write_as(self, out: SupportsWrite, layout: Layout) -> None:
+        """Write the latents file of this layout, whose shape is that of the spool."""
+        tensors: dict[str, object] = {"__metadata__": layout.metadata} if layout.metadata else {}
         start = 0
-        if pts is not None:
-            start = 8 * len(pts)
-            tensors["pts"] = {"dtype": "I64", "shape": [len(pts)], "data_offsets": [0, start]}
-        size = self._dtype.itemsize * math.prod(shape)
-        tensors[header.tensor_name] = {
-            "dtype": DTYPE_NAMES[self._dtype],
-            "shape": list(shape),
+        for name, (dtype, length, data) in layout.others.items():
+            tensors[name] = {"dtype": dtype, "shape": [length], "data_offsets": [start, start + len(data)]}
+            start += len(data)
+        size = self._dtype.itemsize * math.prod(self.shape)
+        tensors[layout.tensor_name] = {
+            "dtype": self.dtype_name,
+            "shape": list(layout.shape),
             "data_offsets": [start, start + size],
         }
         text = json.dumps(tensors, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # the data stays aligned
         out.write(struct.pack("<Q", len(text)) + text)
-        if pts is not None:
-            out.write(pts.astype("<i8").tobytes())
-        for channel in range(shape[0]):
+        for _, _, data in layout.others.values():
+            out.write(data)
+        for channel in range(self.shape[0]):
             self._write_channel(out, channel)
 
     def _write_channel(self, out: SupportsWrite, channel: int) -> None:

@@ -1,7 +1,23 @@
-"""Latent files of other tools: which tool's a file is, by what is in it, and what that says of the latents."""
+"""Latent files of other tools: which tool's a file is, by what is in it, and how they are written."""
 
-from vae3d_cli.latents.foreign.header import ForeignHeader, Told, check_told
+from vae3d_cli.latents.foreign.header import HUNYUANVIDEO, ForeignHeader, Told, check_told
 from vae3d_cli.latents.foreign.pickled import is_pickle, read_pickle
-from vae3d_cli.latents.foreign.recognition import recognise
+from vae3d_cli.latents.foreign.recognition import COMFYUI, MUSUBI, recognise
+from vae3d_cli.latents.foreign.writing import VAE3D, check_space, layout_of, losses, musubi_name
 
-__all__ = ["ForeignHeader", "Told", "check_told", "is_pickle", "read_pickle", "recognise"]
+__all__ = [
+    "COMFYUI",
+    "HUNYUANVIDEO",
+    "MUSUBI",
+    "VAE3D",
+    "ForeignHeader",
+    "Told",
+    "check_space",
+    "check_told",
+    "is_pickle",
+    "layout_of",
+    "losses",
+    "musubi_name",
+    "read_pickle",
+    "recognise",
+]

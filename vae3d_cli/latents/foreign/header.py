@@ -40,6 +40,16 @@ class ForeignHeader:
     notes: tuple[str, ...] = ()
 
     @property
+    def latent_space(self) -> str:
+        """HunyuanVideo's: these tools have no other that we read."""
+        return HUNYUANVIDEO.latent_space
+
+    @property
+    def scaling_factor(self) -> float:
+        """What is multiplied in where it is scaled."""
+        return HUNYUANVIDEO.scaling_factor
+
+    @property
     def num_frames(self) -> int:
         """Frames that the latents decode to: 1 + 4k."""
         return num_decoded_frames(self.shape[1], HUNYUANVIDEO)
@@ -66,10 +76,10 @@ class ForeignHeader:
             rate = STILL_RATE
         return replace(self, rate=rate, scaled=told.scaled if self.scaled is None else self.scaled)
 
-    def missing(self, *, with_rate: bool = True) -> tuple[str, str]:
+    def missing(self, *, needs_rate: bool = True) -> tuple[str, str]:
         """What nobody has said, and the options that say it, both as text that is empty where all is known."""
         found = {}
-        if self.rate is None and with_rate:
+        if self.rate is None and needs_rate:
             found["how many frames a second it has"] = "--fps RATE"
         if self.scaled is None:
             found["whether the scaling factor is multiplied into its latents"] = "--scaled or --unscaled"
@@ -79,10 +89,10 @@ class ForeignHeader:
         """What is known, by the names that the metadata of our files have; `None` is not known."""
         return {
             "format": self.format,
-            "latent_space": HUNYUANVIDEO.latent_space,
+            "latent_space": self.latent_space,
             "posterior": None if self.posterior == UNKNOWN else self.posterior,
             "scaled": self.scaled,
-            "scaling_factor": HUNYUANVIDEO.scaling_factor,
+            "scaling_factor": self.scaling_factor,
             "num_frames": self.num_frames,
             "height": self.height,
             "width": self.width,
@@ -99,8 +109,8 @@ class ForeignHeader:
             facts, options = self.missing()
             raise LatentsError(f"does not say {facts}; give {options}")
         return LatentsHeader(
-            model=HUNYUANVIDEO.latent_space,
-            latent_space=HUNYUANVIDEO.latent_space,
+            model=self.latent_space,
+            latent_space=self.latent_space,
             encoder_sha256=UNKNOWN,
             posterior=self.posterior,
             num_frames=self.num_frames,
@@ -110,7 +120,7 @@ class ForeignHeader:
             strategy={"name": UNKNOWN},
             software=f"vae3d {__version__}",
             scaled=self.scaled,
-            scaling_factor=HUNYUANVIDEO.scaling_factor,
+            scaling_factor=self.scaling_factor,
         )
 
 

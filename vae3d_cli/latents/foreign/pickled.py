@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents.foreign.header import HUNYUANVIDEO, ForeignHeader, clip_shape
-from vae3d_cli.latents.header import UNKNOWN
+from vae3d_cli.latents.header import MOMENTS, UNKNOWN
 from vae3d_cli.pickles import PICKLE, ZIP, load_pickle
 
 FINETRAINERS, BARE_TENSOR = "finetrainers", "fastvideo"
@@ -49,7 +49,7 @@ def read_pickle(path: Path) -> tuple[ForeignHeader, Tensor]:
             raise LatentsError(f"a .pt file without {_KEY!r}; give one of finetrainers or FastVideo that holds latents")
         latents = _plain(found[_KEY], _KEY)
         shape = clip_shape(latents.shape, _KEY, moments=True)
-        posterior = UNKNOWN if shape[0] == HUNYUANVIDEO.latent_channels else "moments"
+        posterior = UNKNOWN if shape[0] == HUNYUANVIDEO.latent_channels else MOMENTS
         said = ForeignHeader(format=FINETRAINERS, tensor_name=_KEY, shape=shape, posterior=posterior)
         return said, latents.view(shape)
     latents = _plain(found, "tensor")
