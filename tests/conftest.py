@@ -1,6 +1,7 @@
 """What many tests need."""
 
 import warnings
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from vae3d_cli.config import TinyConfig
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.weights import Checkpoint, Model, load_model, write_checkpoint
 
-# Toy networks are no work for several threads, which only wait for each other where the machine is busy.
+# Toy networks are no work for several threads, which only wait for each other where the machine is busy; nor are they
+# in the processes that tests start.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SMALL_CONFIG = TinyConfig(
     latent_space="small/1", block_out_channels=(4, 6, 8), encoder_layers=(1, 1, 2), decoder_layers=(1, 1, 3)
