@@ -1,7 +1,7 @@
 """What many tests need."""
 
-import warnings
 import os
+import warnings
 from pathlib import Path
 
 import pytest

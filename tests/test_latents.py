@@ -46,6 +46,8 @@ FULL_HEADER = replace(
     pix_fmt="yuv420p",
     sample_aspect_ratio=Fraction(40, 33),
     source="clip [final] ü.mp4",
+    source_sha256="1" * 64,
+    settings={"dtype": "fp32", "frames": [0, 9]},
 )
 
 

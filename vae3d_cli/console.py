@@ -189,6 +189,7 @@ class Bars:
     def advance(self) -> None:
         """Count a clip that is done with."""
         if self._progress is not None and self._outer is not None:
+            self._progress.start()
             self._progress.advance(self._outer)
 
     @contextmanager

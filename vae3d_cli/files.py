@@ -1,11 +1,14 @@
 """Outputs that appear whole or not at all, and copies of inputs that can be read only once."""
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from vae3d_cli.errors import InputError, OutputError
@@ -13,6 +16,7 @@ from vae3d_cli.errors import InputError, OutputError
 STDIN_NAME = "<stdin>"
 STDIN_FD, STDOUT_FD = 0, 1
 _COPY_BYTES = 1 << 20
+_TEMPORARY = ".vae3d-"
 AnyPath = str | os.PathLike[str]
 
 
@@ -58,6 +62,44 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
         raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; name another output") from error
 
 
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """By what a change of a file is seen without reading it: its size, and when its bytes and its entry changed.
+
+    The second time cannot be set, so that a file of the same size with an older one's time is seen, too.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileStamp":
+        """That of a file as it is now.
+
+        Raises:
+            InputError: It is not there.
+        """
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; check the name") from error
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; the file cannot be read") from error
+
+
 def spool_folder(output: Path | None) -> Path | None:
     """Where to keep what an output is made of: beside it, or where temporary files lie for a pipe or a device."""
     return None if output is None or is_special(output) else output.resolve().parent
@@ -94,9 +136,12 @@ def atomic_output(path: Path) -> Iterator[Path]:
 def _replacement(target: Path) -> Iterator[Path]:
     """A temporary file in the folder of `target` that replaces it if all goes well."""
     # Named before it is made: a signal may come at any time, and then it must be known what to take away.
-    temporary = target.with_name(f".vae3d-{secrets.token_hex(8)}.part{target.suffix}")
+    temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.part{target.suffix}")
+    handle = None
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.chmod(_mode_of(target))
         yield temporary
         _sync(temporary)
@@ -105,6 +150,16 @@ def _replacement(target: Path) -> Iterator[Path]:
             _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed; that of a run which lives is locked by it."""
+    for path in [*folder.glob(f"{_TEMPORARY}*.part*")]:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def is_read_once(path: Path | None) -> bool:

@@ -2,6 +2,7 @@
 
 from vae3d_cli.batch.finding import Findings, Found, find_clips, is_several
 from vae3d_cli.batch.listing import read_list
+from vae3d_cli.batch.manifest import open_manifests
 from vae3d_cli.batch.planning import LATENTS_SUFFIX, Clip, plan_clips
 from vae3d_cli.batch.run import Outcome, Policy, check_clips, encode_clips
 
@@ -16,6 +17,7 @@ __all__ = [
     "encode_clips",
     "find_clips",
     "is_several",
+    "open_manifests",
     "plan_clips",
     "read_list",
 ]

@@ -36,7 +36,7 @@ def plan_clips(found: Sequence[Found], output: Path | None, options: Callable[[F
     taken: dict[str, Found] = {}
     for clip in found:
         target = _target(clip, output)
-        other = taken.setdefault(os.path.normpath(target), clip)
+        other = taken.setdefault(os.path.normpath(target.absolute()), clip)
         if other is not clip:
             raise UsageError(f"{target}: {other.path} and {clip.path} would both have this name; name them apart")
         clips.append(Clip(str(clip.path), clip.path, target, options(clip), output or clip.folder))

@@ -1,5 +1,6 @@
 """What `encode` does once its options are parsed: find the clips, run them, and present what came of each."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]"
         UsageError: The command is called wrongly, whatever the input.
         typer.Exit: An input failed, with status 1.
     """
-    from vae3d_cli.batch import Policy, check_clips, encode_clips
+    from vae3d_cli.batch import Policy, check_clips, encode_clips, open_manifests
 
     failures = Failures()
     skipped: list[Outcome] = []
@@ -123,12 +124,15 @@ def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]"
         settings.note(note)
     for name, error in plan.failures:
         failures.add(name, error)
-    ready, outcomes = check_clips(plan.clips, Policy(settings.force, settings.skip_existing))
+    policy = Policy(settings.force, settings.skip_existing)
+    ready, outcomes = check_clips(plan.clips, policy)
 
     def show(outcome: "Outcome") -> None:
         if outcome.error is not None:
             failures.add(outcome.clip.name, outcome.error)
         elif outcome.result is not None:
+            if settings.verbose and outcome.again:
+                print_detail(f"{outcome.clip.name}: encoded again, {outcome.again}")
             present.present_result(outcome.result, settings)
         else:
             skipped.append(outcome)
@@ -139,10 +143,13 @@ def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]"
         show(outcome)
     if ready:
         model = load()
-        with progress_bars(len(ready), show=settings.shows_progress) as bars:
-            for outcome in encode_clips(ready, model, lambda clip: bars.inner(clip.name)):
-                with bars.paused():
-                    show(outcome)
+        with open_manifests(ready) as manifests, progress_bars(len(ready), show=settings.shows_progress) as bars:
+            for outcome in encode_clips(ready, model, policy, manifests, lambda clip: bars.inner(clip.name)):
+                if outcome.skipped and not settings.verbose:
+                    show(outcome)  # prints nothing
+                else:
+                    with bars.paused():
+                        show(outcome)
                 bars.advance()
     _note_skipped(skipped, plan, settings)
     failures.conclude(plan.num_inputs)
@@ -153,4 +160,6 @@ def _note_skipped(skipped: "list[Outcome]", plan: EncodePlan, settings: Settings
     if plan.num_inputs == 1 and skipped:
         settings.note(f"{skipped[0].clip.name}: skipped, {skipped[0].skipped}")
     elif skipped:
-        settings.note(f"{len(skipped)} of {plan.num_inputs} inputs were skipped")
+        counts = Counter(outcome.skipped for outcome in skipped)
+        reasons = "; ".join(f"{count} {reason}" for reason, count in counts.items())
+        settings.note(f"{len(skipped)} of {plan.num_inputs} inputs were skipped: {reasons}")

@@ -89,7 +89,7 @@ def encode(
     allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
     force: options.Force = False,
-    skip_existing: options.SkipExisting = False,
+    skip_existing: options.SkipUpToDate = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,

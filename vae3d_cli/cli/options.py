@@ -246,6 +246,14 @@ ProtocolName = Annotated[
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of interlaced ones.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Keep what decodes of a damaged video.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]
+SkipUpToDate = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Keep latents files that are there; those of another content, model or settings, and damaged ones, are "
+        "made again, but no file that is not ours.",
+    ),
+]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose outputs exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per input.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only, and results.")]

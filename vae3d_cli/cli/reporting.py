@@ -1,11 +1,10 @@
 """The report of all the jobs of a roundtrip."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae3d_cli.cli.jobs import Job
-from vae3d_cli.files import is_read_once
+from vae3d_cli.files import is_read_once, sha256_of
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import RoundtripResult, Viewer
@@ -53,7 +52,4 @@ class Reporter:
 
 def _sha256(path: Path | None) -> str | None:
     """That of a file; what is read once has none."""
-    if path is None or is_read_once(path):
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None if path is None or is_read_once(path) else sha256_of(path)

@@ -26,7 +26,7 @@ from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import StrategyOptions, encode_chunks, input_device, reads_ahead
-from vae3d_cli.files import AnyPath, as_path
+from vae3d_cli.files import AnyPath, FileStamp, as_path, sha256_of
 from vae3d_cli.geometry import FrameRange, Protocol
 from vae3d_cli.latents import LatentsHeader, LatentsSpool, kind_of_latents
 from vae3d_cli.model.posterior import Posterior
@@ -61,6 +61,30 @@ class EncodeOptions:
     scaled: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
     protocol: Protocol | None = None
+
+    def settings(self, model: Model) -> dict[str, object]:
+        """What decides the numbers, beside the clip and the encoder, as JSON has it; what is not asked for is left out.
+
+        Files that other options made than these are told by it, so the device, threads and memory are not in it.
+        """
+        reading, strategy, frames = self.reading, self.strategy, self.frames
+        asked: dict[str, object] = {
+            "dtype": model.dtype_name,
+            "latents_dtype": str(self.latents_dtype or model.dtype).removeprefix("torch."),
+            "posterior": self.posterior,
+            "seed": self.seed,
+            "scaled": self.scaled,
+            "strategy": strategy.name,
+            "tiles": asdict(strategy.tiles) if strategy.name == "tiled" else None,
+            "kernels": None if strategy.kernels == StrategyOptions().kernels else sorted(strategy.kernels),
+            "frames": None if frames == FrameRange() else [frames.start, frames.stop],
+            "fps": None if reading.rate is None else f"{reading.rate.numerator}/{reading.rate.denominator}",
+            "size": None if reading.size is None else list(reading.size),
+            "protocol": None if self.protocol is None else self.protocol.name,
+            "deinterlace": reading.deinterlace,
+            "allow_damaged": reading.allow_damaged,
+        }
+        return {name: value for name, value in asked.items() if value not in (None, False)}
 
     def by(self, protocol: Protocol) -> "EncodeOptions":
         """The same with the frames and the size that a protocol measures."""
@@ -143,6 +167,7 @@ def encode_clip(
     seed = options.seed
     if options.posterior == "sample" and seed is None:
         seed = secrets.randbits(32)
+    before = _stamp(video)
     read = _FramesRead()
     stamps = read.stamps
     watch = Stopwatch()
@@ -163,6 +188,10 @@ def encode_clip(
         raise VideoError(f"{video.name}: has only {video.num_read} frames; --frames starts at {options.frames.start}")
     timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))
     header = _header(video, model, options, seed, read, timing, execution.strategy)
+    if before is not None:
+        sha256 = sha256_of(before[0])
+        # What changed while it was read is not what was encoded.
+        header = replace(header, source_sha256=sha256 if _stamp(video) == before else None)
     timing = replace(timing, last_duration=header.last_duration)
     return EncodedClip(header, timing, watch.seconds, video.notes)
 
@@ -188,6 +217,7 @@ def _header(
         scaling_factor=model.config.scaling_factor,
         num_frames=len(read.stamps),
         strategy=strategy,
+        settings=options.settings(model),
         source=video.base_name,
         software=f"vae3d {__version__}",
         height=info.height,
@@ -200,6 +230,12 @@ def _header(
         pix_fmt=info.pix_fmt,
         sample_aspect_ratio=info.sample_aspect_ratio,
     )
+
+
+def _stamp(video: VideoReader) -> tuple[Path, FileStamp] | None:
+    """The file that is read, as it is now; what is no file, or a copy of one that is read once, has no such name."""
+    path = video.path
+    return None if path is None or video.base_name is None or not path.is_file() else (path, FileStamp.of(path))
 
 
 class _FramesRead:

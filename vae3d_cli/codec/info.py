@@ -46,6 +46,7 @@ class LatentsDescription:
             "scaling_factor": header.scaling_factor,
             "color": header.color,
             "strategy": header.strategy,
+            "settings": header.settings,
         }
 
 

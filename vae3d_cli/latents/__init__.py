@@ -1,5 +1,6 @@
 """The latents file: a safetensors file that says what it holds. And those of other tools."""
 
+from vae3d_cli.latents.container import Owner, owner_of
 from vae3d_cli.latents.foreign import (
     COMFYUI,
     HUNYUANVIDEO,
@@ -28,10 +29,12 @@ __all__ = [
     "LatentsHeader",
     "LatentsReader",
     "LatentsSpool",
+    "Owner",
     "Told",
     "check_space",
     "kind_of_latents",
     "layout_of",
     "losses",
     "musubi_name",
+    "owner_of",
 ]

@@ -3,11 +3,13 @@
 import json
 import struct
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from vae3d_cli.errors import LatentsError
+from vae3d_cli.latents.header import FORMAT
 
 # Our headers take about a kilobyte, ComfyUI's hold a workflow; a longer one is refused before it is read.
 _MAX_HEADER_BYTES = 1 << 24
@@ -29,6 +31,29 @@ class Structure:
 
     entries: dict[str, Entry]
     metadata: dict[str, str]
+
+
+class Owner(Enum):
+    """Who wrote a file: this version or an older one, another program or a later version, or nobody can tell."""
+
+    OURS = auto()
+    OTHERS = auto()
+    UNKNOWN = auto()
+
+
+def owner_of(path: Path) -> Owner:
+    """Who wrote a file, by its header, whatever is left of the rest."""
+    try:
+        if not is_safetensors(path):
+            return Owner.UNKNOWN
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > _MAX_HEADER_BYTES:
+                return Owner.OTHERS
+            metadata = json.loads(file.read(size)).get("__metadata__") or {}
+        return Owner.OURS if metadata.get("format") == FORMAT else Owner.OTHERS
+    except (OSError, struct.error, ValueError, AttributeError, RecursionError):
+        return Owner.UNKNOWN
 
 
 def is_safetensors(path: Path) -> bool:

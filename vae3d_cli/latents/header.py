@@ -28,7 +28,8 @@ class LatentsHeader:
     `num_frames`, `height` and `width` are of what was encoded, before padding; `rate` is frames per second; `color`
     holds `matrix`, `range`, `primaries` and `transfer` of the source as H.273 and FFmpeg codes. `start_time` says when
     the first frame is shown in the source, if not at 0, and `last_duration` for how long the last one is, if not for
-    `1 / rate`, in seconds.
+    `1 / rate`, in seconds. `settings` is what was asked for beside the model, as far as it decides the numbers, and
+    `source_sha256` is of the bytes of the source.
     """
 
     model: str
@@ -51,6 +52,8 @@ class LatentsHeader:
     pix_fmt: str | None = None
     sample_aspect_ratio: Fraction = Fraction(1)
     source: str | None = None
+    source_sha256: str | None = None
+    settings: dict[str, object] | None = None
 
     @property
     def tensor_name(self) -> str:
@@ -79,7 +82,9 @@ class LatentsHeader:
             "pix_fmt": self.pix_fmt,
             "sample_aspect_ratio": None if self.sample_aspect_ratio == 1 else _fraction_text(self.sample_aspect_ratio),
             "strategy": json.dumps(self.strategy),
+            "settings": None if self.settings is None else json.dumps(self.settings),
             "source": self.source,
+            "source_sha256": self.source_sha256,
             "software": self.software,
         }
         return {key: text for key, text in texts.items() if text is not None}
@@ -118,7 +123,9 @@ class LatentsHeader:
             if "sample_aspect_ratio" in metadata
             else Fraction(1),
             strategy=fields.json("strategy"),
+            settings=fields.json("settings") if "settings" in metadata else None,
             source=metadata.get("source"),
+            source_sha256=metadata.get("source_sha256"),
             software=fields.text("software"),
         )
 

@@ -20,6 +20,7 @@ from vae3d_cli.latents.writer import DTYPE_NAMES
 
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _MAX_STAMP = 1 << 53
+_CHECK_BYTES = 1 << 24
 
 
 class LatentsReader:
@@ -95,6 +96,17 @@ class LatentsReader:
                 "encode the clip again"
             )
         return latents
+
+    def check(self) -> None:
+        """Read every value.
+
+        Raises:
+            LatentsError: The file was cut, or some are not finite.
+        """
+        channels, num_frames, height, width = self.shape
+        step = max(1, _CHECK_BYTES // (channels * height * width * self.dtype.itemsize))
+        for start in range(0, num_frames, step):
+            self.read(start, min(start + step, num_frames))
 
     def _read_stored(self, start: int, stop: int) -> Tensor:
         channels, num_frames, height, width = self.shape

@@ -1,0 +1,317 @@
+"""The manifest of a folder, and runs that go on where another stopped."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.clips import write_clip
+from tests.commands import assert_failed, run, start
+from vae3d_cli.batch.manifest import NAME, Manifest
+from vae3d_cli.codec import encode_video
+from vae3d_cli.latents import LatentsReader
+from vae3d_cli.weights import Model
+
+NUM_CLIPS = int(os.environ.get("VAE3D_TEST_CLIPS", "40"))
+NUM_KILLS = 5
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `clips` in the current one, with two clips."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips" / "sub").mkdir(parents=True)
+    write_clip(tmp_path / "clips" / "a.mp4", 2, 16, 16)
+    write_clip(tmp_path / "clips" / "sub" / "b.mp4", 3, 16, 16)
+    return tmp_path / "clips"
+
+
+@pytest.fixture
+def encode(small_checkpoint: Path) -> Callable[..., list[str]]:
+    """Encode `clips` into `out` as far as it is not done, and say what was encoded."""
+
+    def encode(*options: object, status: int = 0) -> list[str]:
+        arguments = ("clips", "-r", "-o", "out", "-m", small_checkpoint, "--threads", 1, "--skip-existing")
+        result = run("encode", *arguments, *options)
+        assert result.exit_code == status, result.stderr
+        return result.stdout.splitlines()
+
+    return encode
+
+
+A, B = "out/a.safetensors", "out/sub/b.safetensors"
+MANIFEST = Path("out") / NAME
+
+
+def lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in MANIFEST.read_text().splitlines()]
+
+
+def identities(folder: Path) -> dict[str, tuple[int, int]]:
+    """The files behind the names: one that is written again is another."""
+    found = {}
+    for path in folder.rglob("*.safetensors"):
+        if not path.name.startswith("."):
+            found[str(path.relative_to(folder))] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return found
+
+
+def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path, small_checkpoint: Path) -> None:
+    """`VAE3D_TEST_CLIPS=200` is that number; the files that a kill left are never written again."""
+    clips, out, undisturbed = tmp_path / "clips", tmp_path / "out", tmp_path / "undisturbed"
+    for number in range(NUM_CLIPS):
+        path = clips / str(number % 7) / f"{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, 1 + number % 6, 16 + 2 * (number % 9), 16)
+    common = ("clips", "-r", "-q", "-m", small_checkpoint, "--threads", 1)
+    with start("encode", *common, "-o", undisturbed, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        assert process.wait(300) == 0
+    seed = random.randrange(1 << 32)
+    dice, kept, orphans = random.Random(seed), dict[str, tuple[int, int]](), 0
+    arguments = ("encode", *common, "-o", out, "--skip-existing")
+    for kill in range(NUM_KILLS):
+        wanted = NUM_CLIPS * (kill + 1) // (NUM_KILLS + 1) + dice.randrange(NUM_CLIPS // 10)
+        with start(*arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+            while len(identities(out)) < wanted and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(dice.uniform(0, 0.03))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(60) == -signal.SIGKILL, f"seed {seed}"
+        orphans += len([*out.rglob(".vae3d-*")])
+        now = identities(out)
+        assert kept.items() <= now.items(), f"a clip was encoded again, seed {seed}"
+        kept = now
+    assert len(kept) < NUM_CLIPS, "the kills came before the end"
+    with start(*arguments, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        stdout, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+    assert len(stdout.splitlines()) == NUM_CLIPS - len(kept)
+    assert kept.items() <= identities(out).items()
+    assert not [*out.rglob(".vae3d-*")], f"{orphans} temporary files were left by kills"
+    files = identities(undisturbed)
+    assert len(files) == NUM_CLIPS
+    assert set(files) == set(identities(out))
+    for name in files:
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    entries = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    assert sorted(entry["output"] for entry in entries) == sorted(files)
+
+
+def test_a_line_tells_what_was_made_of_what(folder: Path, encode: Callable[..., list[str]]) -> None:
+    (folder / "bad.mp4").write_text("no video")
+    assert encode(status=1) == [A, B]
+    first, bad, second = lines()
+    assert (first["path"], first["output"]) == ("clips/a.mp4", "a.safetensors")
+    assert (first["num_frames"], first["latents_shape"], first["model"]) == (2, [16, 2, 2, 2], "small.safetensors")
+    assert first["seconds"] > 0
+    for file, path in (("source", "clips/a.mp4"), ("latents", A)):
+        digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+        assert first[file]["sha256"] == digest
+    assert (second["output"], bad["output"]) == ("sub/b.safetensors", "bad.safetensors")
+    assert bad["error"].startswith("clips/bad.mp4: not a readable video")
+    shutil.copy(folder / "a.mp4", folder / "bad.mp4")
+    assert encode() == ["out/bad.safetensors"], "what failed is tried again"
+
+
+def test_what_is_done_is_neither_read_nor_written_again(
+    folder: Path, encode: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode()
+    before = identities(Path("out")), MANIFEST.read_bytes()
+    monkeypatch.setattr("vae3d_cli.batch.existing.sha256_of", None)
+    assert encode() == []
+    assert (identities(Path("out")), MANIFEST.read_bytes()) == before
+    assert folder.is_dir()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("left", [0, 1, 30, 400], ids=lambda left: f"{left} bytes")
+def test_a_clip_whose_line_is_lost_or_torn_only_gets_its_line(encode: Callable[..., list[str]], left: int) -> None:
+    encode()
+    whole, before = MANIFEST.read_bytes(), identities(Path("out"))
+    cut = whole.index(b"\n") + 1
+    MANIFEST.write_bytes(whole[: cut + left])
+    assert encode() == []
+    assert identities(Path("out")) == before
+    assert MANIFEST.read_bytes().startswith(whole[:cut])
+    assert [line["output"] for line in lines()] == ["a.safetensors", "sub/b.safetensors"]
+    MANIFEST.unlink()
+    assert encode() == []
+    assert len(lines()) == 2
+
+
+def test_other_settings_another_model_and_another_content_are_encoded_again(
+    folder: Path, encode: Callable[..., list[str]]
+) -> None:
+    encode()
+    assert encode("--frames", 1) == [A, B]
+    assert encode("--frames", 1) == []
+    assert encode("--dtype", "bf16", "--frames", 1) == [A, B]
+    assert encode("-m", "tiny") == [A, B]
+    MANIFEST.unlink()
+    assert encode() == [A, B], "the file itself says what made it"
+    times = (folder / "a.mp4").stat().st_atime_ns, (folder / "a.mp4").stat().st_mtime_ns
+    data = bytearray((folder / "a.mp4").read_bytes())
+    data[-1] ^= 1  # in the metadata at the end, which no frame depends on
+    (folder / "a.mp4").write_bytes(data)
+    os.utime(folder / "a.mp4", ns=times)
+    assert encode() == [A], "of the same size and time"
+
+
+def test_a_clip_that_was_only_touched_or_moved_is_not_encoded_again(
+    folder: Path, encode: Callable[..., list[str]]
+) -> None:
+    encode()
+    shutil.copy(folder / "a.mp4", "copy.mp4")
+    Path("copy.mp4").replace(folder / "a.mp4")
+    before = identities(Path("out"))
+    assert encode() == []
+    assert identities(Path("out")) == before
+    assert len(lines()) == 3, "it has a line with its new time"
+    assert encode() == []
+    assert len(lines()) == 3
+
+
+def damage(path: Path, kind: str) -> None:
+    data = bytearray(path.read_bytes())
+    if kind == "cut":
+        del data[-5:]
+    elif kind == "bit":
+        data[-5] ^= 1
+    elif kind == "nan":
+        data[-4:] = b"\xff" * 4
+    elif kind == "zeros":
+        data[:] = bytes(len(data))
+    elif kind == "empty":
+        data.clear()
+    path.write_bytes(data)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("kind", ["cut", "bit", "nan", "zeros", "empty"])
+def test_a_damaged_file_of_ours_is_made_again(encode: Callable[..., list[str]], kind: str) -> None:
+    encode()
+    before = Path(A).read_bytes()
+    damage(Path(A), kind)
+    assert encode() == [A]
+    assert Path(A).read_bytes() == before
+    if kind in ("cut", "nan"):
+        damage(Path(A), kind)
+        MANIFEST.unlink()
+        assert encode() == [A], "without a manifest the file tells"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("kind", "known"), [("text", False), ("other", False), ("later", False), ("other", True), ("later", True)]
+)
+def test_a_file_that_is_not_ours_is_never_replaced(encode: Callable[..., list[str]], kind: str, known: bool) -> None:
+    encode()
+    if kind == "text":
+        Path(A).write_text("precious")
+    else:
+        save_file(load_file(A), A, {"format": "vae3d.latents/2" if kind == "later" else "pt"})
+    if not known:
+        MANIFEST.unlink()
+    before = Path(A).read_bytes()
+    assert encode("-v") == []
+    assert Path(A).read_bytes() == before
+    assert encode("--force") == [A], "unless it is asked for"
+
+
+def test_what_is_not_ours_is_said(folder: Path) -> None:
+    (folder / "a.safetensors").write_text("precious")
+    result = run("encode", folder / "a.mp4", "--skip-existing")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "a.mp4: skipped, its output exists and is no latents file that this version wrote" in result.stderr
+
+
+def test_one_clip_is_skipped_by_content_too(folder: Path) -> None:
+    clip, arguments = folder / "a.mp4", ("encode", folder / "a.mp4", "--skip-existing", "-q")
+    assert run(*arguments).stdout
+    assert run(*arguments).stdout == ""
+    assert run(*arguments, "--frames", 1).stdout
+    shutil.copy(folder / "sub" / "b.mp4", clip)
+    assert run(*arguments, "--frames", 1).stdout
+    assert not [*folder.rglob("*.jsonl")]
+
+
+def test_without_an_output_the_manifest_lies_in_the_folder(folder: Path) -> None:
+    assert run("encode", "clips", "-r", "-q").exit_code == 0
+    assert (folder / NAME).read_text().count("\n") == 2
+    assert run("encode", "clips", "-r", "-q", "--skip-existing").stdout == ""
+    assert run("encode", "clips/a.mp4", "clips/sub/b.mp4", "-q", "-f").exit_code == 0
+    assert not (folder / "sub" / NAME).exists()
+
+
+def test_one_run_at_a_time_writes_to_a_folder(folder: Path, encode: Callable[..., list[str]]) -> None:
+    encode()
+    with Manifest(Path("out")):
+        result = run("encode", "clips", "-r", "-o", "out", "-f", "-q")
+        assert_failed(result, 1, f"{MANIFEST}: another run is writing to this folder; wait for its end")
+    assert folder.is_dir()
+    assert encode() == []
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"format": "vae3d.manifest/2", "output": 3}\n', "line 3 is of the format 'vae3d.manifest/2'"),
+        ("{}\n", "line 3 is damaged"),
+        ("notes\n", "line 3 is damaged"),
+        ("notes", "line 3 is damaged"),
+        ('{"format": "vae3d.manifest/1", "output": "a"}\n', "line 3 is damaged"),
+    ],
+)
+def test_a_manifest_that_is_not_ours_is_an_error_and_stays(
+    encode: Callable[..., list[str]], text: str, reason: str
+) -> None:
+    encode()
+    with MANIFEST.open("a") as file:
+        file.write(text)
+    before = MANIFEST.read_bytes()
+    assert_failed(run("encode", "clips", "-r", "-o", "out", "-f", "-q"), 1, reason)
+    assert MANIFEST.read_bytes() == before
+
+
+def test_any_name_comes_back_from_the_manifest(folder: Path, encode: Callable[..., list[str]]) -> None:
+    encode()
+    for name in (os.fsdecode(b"\xff.mp4"), "two\nlines.mp4", 'quote".mp4'):
+        shutil.copy(folder / "a.mp4", folder / name)
+    assert len(encode("--json")) == 3
+    assert len(MANIFEST.read_bytes().split(b"\n")) == 6
+    assert encode() == []
+    assert len(lines()) == 5
+
+
+def test_a_clip_that_changes_while_it_is_read_is_encoded_again(folder: Path, small: Model) -> None:
+    clip, out = folder / "a.mp4", folder / "a.safetensors"
+    encode_video(clip, out, small, progress=lambda done, _total: os.utime(clip) if done == 2 else None)
+    with LatentsReader(out) as latents:
+        assert latents.header.source_sha256 is None
+    encode_video(clip, out, small)
+    with LatentsReader(out) as latents:
+        assert latents.header.source_sha256 is not None
+
+
+def test_a_temporary_file_that_a_run_is_writing_stays(folder: Path, encode: Callable[..., list[str]]) -> None:
+    from vae3d_cli.files import atomic_output
+
+    Path("out").mkdir()
+    orphan = Path("out/.vae3d-0123456789abcdef.part.safetensors")
+    orphan.write_bytes(b"half")
+    with atomic_output(Path("out/other")) as temporary:
+        encode()
+        assert temporary.exists()
+    assert not orphan.exists()
+    assert folder.is_dir()

@@ -1,0 +1,74 @@
+"""Whether a latents file that is there is what would be written, and if not, whether it may be replaced."""
+
+from dataclasses import dataclass
+
+from vae3d_cli.batch.manifest import Entry, FileState
+from vae3d_cli.batch.planning import Clip
+from vae3d_cli.errors import LatentsError
+from vae3d_cli.files import FileStamp, sha256_of
+from vae3d_cli.latents import LatentsReader, Owner, owner_of
+from vae3d_cli.weights import Model
+
+UP_TO_DATE = "up to date"
+NOT_OURS = "its output exists and is no latents file that this version wrote"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether an output is kept and why, or why not; `entry` is what its folder's manifest does not know yet."""
+
+    keep: bool
+    reason: str
+    entry: Entry | None = None
+
+
+def judge(clip: Clip, model: Model, entry: Entry | None) -> Judgement:
+    """Look at the output of a clip, which is there; `entry` is what the manifest knows of it.
+
+    A file whose size and times are those of the manifest is what it was then; of any other the bytes decide.
+
+    Raises:
+        InputError: The clip cannot be read.
+    """
+    source, output = clip.source, clip.output
+    assert source is not None
+    assert output is not None
+    settings = clip.options.settings(model)
+    stamps = FileStamp.of(source), FileStamp.of(output)
+    if (
+        entry is not None
+        and (entry.encoder_sha256, entry.settings) == (model.encoder_sha256, settings)
+        and (entry.source.stamp, entry.latents.stamp) == stamps
+        and entry.source.sha256 is not None
+    ):
+        return Judgement(True, UP_TO_DATE)
+    owner = owner_of(output)
+    if owner is Owner.OTHERS or (owner is Owner.UNKNOWN and entry is None):
+        return Judgement(True, NOT_OURS)
+    try:
+        with LatentsReader(output) as latents:
+            header = latents.header
+            if (header.encoder_sha256, header.settings) != (model.encoder_sha256, settings):
+                return Judgement(False, "its output was made with other settings or another model")
+            unchanged = entry is not None and entry.source.stamp == stamps[0]
+            content = entry.source.sha256 if entry is not None and unchanged else sha256_of(source)
+            if header.source_sha256 != content:
+                return Judgement(False, "its output was made of another content")
+            latents.check()
+            shape = latents.shape
+    except LatentsError:
+        return Judgement(False, "its output is damaged")
+    made = FileState(stamp=stamps[1], sha256=sha256_of(output))
+    if entry is not None and made.sha256 != entry.latents.sha256:
+        return Judgement(False, "its output is not what was written")
+    known = Entry(
+        source=FileState(stamp=stamps[0], sha256=content),
+        latents=made,
+        encoder_sha256=header.encoder_sha256,
+        settings=settings,
+        model=header.model,
+        num_frames=header.num_frames,
+        latents_shape=shape,
+        seconds=None,
+    )
+    return Judgement(True, UP_TO_DATE, known)

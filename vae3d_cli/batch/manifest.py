@@ -1,0 +1,235 @@
+"""The record of an output folder: a line of JSON for every clip that was tried, appended in one piece."""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from vae3d_cli.batch.planning import Clip
+from vae3d_cli.errors import OutputError
+from vae3d_cli.files import FileStamp
+
+NAME = "vae3d-manifest.jsonl"
+FORMAT = "vae3d.manifest/1"
+# How every line begins, and so what is left of one that was torn.
+_BEGINNING = b'{"format": "vae3d.manifest/'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """What a file was when it was hashed."""
+
+    stamp: FileStamp
+    sha256: str | None
+
+    def to_json(self) -> dict[str, object]:
+        """As a line has it."""
+        return {**asdict(self.stamp), "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, value: dict[str, object]) -> "FileState":
+        """From a line."""
+        size, mtime_ns, ctime_ns = (int(str(value[key])) for key in ("size", "mtime_ns", "ctime_ns"))
+        sha256 = value["sha256"]
+        return cls(stamp=FileStamp(size, mtime_ns, ctime_ns), sha256=None if sha256 is None else str(sha256))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is known of a latents file that was written: of what, as what, and the seconds that it took if known."""
+
+    source: FileState
+    latents: FileState
+    encoder_sha256: str
+    settings: dict[str, object]
+    model: str
+    num_frames: int
+    latents_shape: tuple[int, ...]
+    seconds: float | None
+
+    def to_json(self) -> dict[str, object]:
+        """The part of a line behind the names."""
+        return {
+            "model": self.model,
+            "encoder_sha256": self.encoder_sha256,
+            "settings": self.settings,
+            "num_frames": self.num_frames,
+            "latents_shape": list(self.latents_shape),
+            "source": self.source.to_json(),
+            "latents": self.latents.to_json(),
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, line: dict[str, dict[str, object]]) -> "Entry":
+        """From a line."""
+        return cls(
+            source=FileState.from_json(line["source"]),
+            latents=FileState.from_json(line["latents"]),
+            encoder_sha256=str(line["encoder_sha256"]),
+            settings=dict(line["settings"]),
+            model=str(line["model"]),
+            num_frames=int(str(line["num_frames"])),
+            latents_shape=tuple(int(str(size)) for size in line["latents_shape"]),
+            seconds=None,
+        )
+
+
+class Manifest:
+    """The manifest of a folder, open for one run at a time.
+
+    A line that a kill or a power cut tore is taken away. The last line of an output that tells of no error counts.
+
+    Raises:
+        OutputError: It cannot be written, another run has it, or it is not one of this version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._folder = folder
+        self._entries: dict[str, Entry] = {}
+
+    def __enter__(self) -> "Manifest":
+        """Open and read it."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}; name another folder with -o") from error
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            os.close(self._file)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, which lets the next run have it."""
+        os.close(self._file)
+
+    def entry_of(self, clip: Clip) -> Entry | None:
+        """What is known of the output of a clip."""
+        return self._entries.get(self._name_of(clip))
+
+    def add(self, clip: Clip, entry: Entry) -> None:
+        """Write that the output of a clip is there."""
+        self._append(clip, entry.to_json())
+        self._entries[self._name_of(clip)] = entry
+
+    def add_error(self, clip: Clip, error: Exception) -> None:
+        """Write that a clip failed."""
+        self._append(clip, {"error": str(error)})
+
+    def _name_of(self, clip: Clip) -> str:
+        """The name of an output in the folder, which may be moved as a whole."""
+        assert clip.output is not None
+        return clip.output.relative_to(self._folder).as_posix()
+
+    def _append(self, clip: Clip, facts: dict[str, object]) -> None:
+        """Write a line in one piece, so that a kill leaves all of it, or none, or at worst the last one torn."""
+        line = {"format": FORMAT, "path": str(clip.source), "output": self._name_of(clip), **facts}
+        # ASCII: names that are no UTF-8 are escaped, and come back as they were.
+        data = json.dumps(line).encode() + b"\n"
+        end = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, data) != len(data):
+                os.ftruncate(self._file, end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}; the clip has no line in it") from error
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+        except BlockingIOError as error:
+            raise OutputError(
+                f"{self.path}: another run is writing to this folder; wait for its end, or name another with -o"
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be locked ({error.strerror}), so that two runs could write to it; name a folder "
+                "on another file system"
+            ) from error
+
+    def _read(self) -> None:
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            self._entries, end = _parse(file, self.path)
+        if end != os.fstat(self._file).st_size:
+            os.ftruncate(self._file, end)
+
+
+def read_manifest(folder: Path) -> dict[str, Entry]:
+    """What the manifest of a folder knows of the outputs in it, by their paths from there; also while a run has it.
+
+    Raises:
+        OutputError: It cannot be read, or is not one of this version.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            return _parse(file, path)[0]
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; the manifest cannot be read") from error
+
+
+def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
+    """What the lines of a manifest say, and where the last whole one ends."""
+    entries: dict[str, Entry] = {}
+    end = 0
+    for number, text in enumerate(file, 1):
+        damaged = OutputError(
+            f"{path}: its line {number} is damaged; take the line away, or the manifest: latents files say themselves "
+            "what they are"
+        )
+        if not text.endswith(b"\n"):
+            if text.startswith(_BEGINNING) or _BEGINNING.startswith(text) or not text.strip(b"\0"):
+                break  # torn; a power cut leaves zeros
+            raise damaged
+        try:
+            line = json.loads(text)
+            found = line["format"]
+            if found == FORMAT and "error" not in line:
+                entries[str(line["output"])] = Entry.from_json(line)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise damaged from error
+        if found != FORMAT:
+            raise OutputError(
+                f"{path}: its line {number} is of the format {found!r} and this version writes {FORMAT!r}; name "
+                "another folder with -o, or move the manifest away: latents files say themselves what they are"
+            )
+        end += len(text)
+    return entries, end
+
+
+class Manifests:
+    """The manifests of the folders that the clips of a run are written to."""
+
+    def __init__(self, by_folder: dict[Path, Manifest]) -> None:
+        self._by_folder = by_folder
+
+    def of(self, clip: Clip) -> Manifest | None:
+        """That of a clip's folder; an output that was placed by itself has none."""
+        return None if clip.root is None else self._by_folder[clip.root]
+
+
+@contextmanager
+def open_manifests(clips: Sequence[Clip]) -> Iterator[Manifests]:
+    """Open the manifests of all folders that clips are written to, and make those that are missing.
+
+    Raises:
+        OutputError: One cannot be opened.
+    """
+    with ExitStack() as stack:
+        folders = dict.fromkeys(clip.root for clip in clips if clip.root is not None)
+        yield Manifests({folder: stack.enter_context(Manifest(folder)) for folder in folders})
