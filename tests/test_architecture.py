@@ -27,7 +27,7 @@ ALLOWED = {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
     "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
-    "batch": {"codec", "errors", "files", "latents", "weights"},
+    "batch": {"codec", "config", "errors", "files", "geometry", "latents", "weights"},
     "report": {"codec", "latents", "metrics", "video"},
     "console": set(),
     "cli": {

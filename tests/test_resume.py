@@ -106,6 +106,25 @@ def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path
     assert sorted(entry["output"] for entry in entries) == sorted(files)
 
 
+def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(tmp_path: Path, small_checkpoint: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for number in range(7):
+        write_clip(tmp_path / "clips" / f"{number}.mp4", 300, 64, 64)
+    arguments = ("encode", "clips", "-r", "-q", "-o", "out", "-m", small_checkpoint, "--skip-existing")
+    with start(*arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        while len(identities(tmp_path / "out")) < 2:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGTERM, b"")
+    assert not [*tmp_path.rglob(".vae3d-*")]
+    kept = identities(tmp_path / "out")
+    with start(*arguments, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        stdout, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors, len(stdout.splitlines())) == (0, b"", 7 - len(kept))
+    assert kept.items() <= identities(tmp_path / "out").items()
+
+
 def test_a_line_tells_what_was_made_of_what(folder: Path, encode: Callable[..., list[str]]) -> None:
     (folder / "bad.mp4").write_text("no video")
     assert encode(status=1) == [A, B]
@@ -165,6 +184,17 @@ def test_other_settings_another_model_and_another_content_are_encoded_again(
     (folder / "a.mp4").write_bytes(data)
     os.utime(folder / "a.mp4", ns=times)
     assert encode() == [A], "of the same size and time"
+
+
+def test_seeds_are_settings_and_a_drawn_one_is_as_good_as_another(folder: Path) -> None:
+    def encode(*options: object) -> bool:
+        result = run("encode", folder / "a.mp4", "--skip-existing", "-q", "--posterior", "sample", *options)
+        assert result.exit_code == 0
+        return bool(result.stdout)
+
+    assert [encode(), encode(), encode("--seed", 0), encode("--seed", 0), encode("--seed", 1), encode()] == [
+        *(True, False, True, False, True, True)
+    ]
 
 
 def test_a_clip_that_was_only_touched_or_moved_is_not_encoded_again(

@@ -5,6 +5,7 @@ from vae3d_cli.batch.listing import read_list
 from vae3d_cli.batch.manifest import open_manifests
 from vae3d_cli.batch.planning import LATENTS_SUFFIX, Clip, plan_clips
 from vae3d_cli.batch.run import Outcome, Policy, check_clips, encode_clips
+from vae3d_cli.batch.verify import Stored, Verdict, find_latents, verify
 
 __all__ = [
     "LATENTS_SUFFIX",
@@ -13,11 +14,15 @@ __all__ = [
     "Found",
     "Outcome",
     "Policy",
+    "Stored",
+    "Verdict",
     "check_clips",
     "encode_clips",
     "find_clips",
+    "find_latents",
     "is_several",
     "open_manifests",
     "plan_clips",
     "read_list",
+    "verify",
 ]

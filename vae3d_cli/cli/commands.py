@@ -26,6 +26,7 @@ from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.reporting import REPORT
 from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.cli.train import train
+from vae3d_cli.cli.verifying import verify_all
 from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
 
 # torch and PyAV are imported inside the commands, so that --help answers at once.
@@ -253,10 +254,20 @@ def info(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE", help="Latents files, videos or images; - is standard input.")
     ],
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Read latents files, and all of them in folders, to their end: say which are not whole."
+        ),
+    ] = False,
     json: options.Json = False,
+    progress: options.ShowProgress = True,
 ) -> None:
     """Say what a latents file holds, or what a video is and how it would be padded."""
-    settings = Settings(json=json)
+    settings = Settings(json=json, progress=progress)
+    if verify:
+        verify_all(files, settings)
+        return
     from vae3d_cli.codec import describe
 
     jobs, failures = plan_jobs(files, {}), Failures()

@@ -84,7 +84,7 @@ class EncodeOptions:
             "deinterlace": reading.deinterlace,
             "allow_damaged": reading.allow_damaged,
         }
-        return {name: value for name, value in asked.items() if value not in (None, False)}
+        return {name: value for name, value in asked.items() if value is not None and value is not False}
 
     def by(self, protocol: Protocol) -> "EncodeOptions":
         """The same with the frames and the size that a protocol measures."""
