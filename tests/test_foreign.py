@@ -21,6 +21,7 @@ from vae3d_cli.codec.pixels import to_frames
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents import LatentsReader, Told
 
+IMAGE = {key: text for key, text in CACHE.items() if key != "frame_count"}
 each = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 
 
@@ -93,9 +94,12 @@ def test_a_comfyui_latent_without_its_marker_must_be_told(tmp_path: Path) -> Non
 
 
 def test_a_single_frame_needs_no_rate(tmp_path: Path) -> None:
-    save_file({"latents_1x3x4_float32": random_latents(num_frames=1)}, tmp_path / "a_0032x0024_hv.safetensors", CACHE)
+    save_file({"latents_1x3x4_float32": random_latents(num_frames=1)}, tmp_path / "a_0032x0024_hv.safetensors", IMAGE)
     with LatentsReader(tmp_path / "a_0032x0024_hv.safetensors") as latents:
-        assert latents.header.num_frames == 1
+        assert (latents.header.num_frames, latents.header.rate) == (1, Fraction(25))
+    result = run("info", tmp_path / "a_0032x0024_hv.safetensors", "--json")
+    assert json_lines(result)[0]["rate"] is None
+    assert result.stderr == ""
 
 
 def test_sizes_are_those_of_the_latents_and_others_are_said(tmp_path: Path) -> None:
@@ -164,13 +168,14 @@ def cache(name: str = CACHE_NAME, latents: Tensor = LATENTS, **metadata: str) ->
         (GOOD_PICKLE[:-10], "damaged or cut short"),
         (GOOD_PICKLE[:200], "damaged or cut short"),
         (cache(architecture="wan"), "of the architecture 'wan'; only those of 'hunyuan_video'"),
-        (save({CACHE_NAME: LATENTS}), "of the architecture None"),
+        (save({CACHE_NAME: LATENTS}), "of the architecture ''"),
         (cache("latents_3x4x3_float32"), "not those of its name"),
         (cache("latents_3x3x4_bfloat16"), "not those of its name"),
         (cache(latents=NAN), "not finite"),
         (cache(latents=random_latents(32)), "16 channels"),
         (GOOD_CACHE[:-4], "damaged or cut short"),
         (save({CACHE_NAME: LATENTS, "latents_1x1x1_float16": LATENTS.clone()}, CACHE), "holds 2 latents, latents_1x"),
+        (save({f"{CACHE_NAME}\n": LATENTS}, CACHE), "its metadata has no 'format'"),
         (save({"latent": LATENTS[0]}), "only these can be read"),
         (save({"latent": LATENTS.double()}), "is F64, expected one of"),
         (save({"latent_tensor": torch.zeros(1, 4, 8, 8), **MARKER}), "only these can be read"),

@@ -72,14 +72,12 @@ class ForeignHeader:
         """
         check_told(told, self.rate, self.scaled)
         rate = told.rate if self.rate is None else self.rate
-        if rate is None and self.num_frames == 1:
-            rate = STILL_RATE
         return replace(self, rate=rate, scaled=told.scaled if self.scaled is None else self.scaled)
 
     def missing(self, *, needs_rate: bool = True) -> tuple[str, str]:
         """What nobody has said, and the options that say it, both as text that is empty where all is known."""
         found = {}
-        if self.rate is None and needs_rate:
+        if self.rate is None and self.num_frames > 1 and needs_rate:
             found["how many frames a second it has"] = "--fps RATE"
         if self.scaled is None:
             found["whether the scaling factor is multiplied into its latents"] = "--scaled or --unscaled"
@@ -105,7 +103,8 @@ class ForeignHeader:
         Raises:
             LatentsError: Nobody has said the rate, or whether the latents are scaled. The text does not name the file.
         """
-        if self.rate is None or self.scaled is None:
+        rate = STILL_RATE if self.rate is None and self.num_frames == 1 else self.rate
+        if rate is None or self.scaled is None:
             facts, options = self.missing()
             raise LatentsError(f"does not say {facts}; give {options}")
         return LatentsHeader(
@@ -116,7 +115,7 @@ class ForeignHeader:
             num_frames=self.num_frames,
             height=self.height,
             width=self.width,
-            rate=self.rate,
+            rate=rate,
             strategy={"name": UNKNOWN},
             software=f"vae3d {__version__}",
             scaled=self.scaled,

@@ -14,7 +14,7 @@ GENERATED_TENSOR = "latent"
 MUSUBI_ARCHITECTURE = "hunyuan_video"
 # As musubi-tuner names the types that safetensors calls so.
 MUSUBI_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_CACHE = re.compile(r"latents_\d+x\d+x\d+_")
+_CACHE = re.compile(r"latents_[0-9]{1,9}x[0-9]{1,9}x[0-9]{1,9}_[a-z0-9]{1,16}")
 
 
 def recognise(structure: Structure) -> ForeignHeader | None:
@@ -26,7 +26,7 @@ def recognise(structure: Structure) -> ForeignHeader | None:
     entries, metadata = structure.entries, structure.metadata
     if COMFYUI_TENSOR in entries:
         return _comfyui(entries)
-    caches = [name for name in entries if _CACHE.match(name)]
+    caches = [name for name in entries if _CACHE.fullmatch(name)]
     if len(caches) > 1:
         raise LatentsError(f"holds {len(caches)} latents, {' and '.join(sorted(caches)[:2])}; take a file of one")
     if caches:
@@ -52,11 +52,11 @@ def _comfyui(entries: Mapping[str, Entry]) -> ForeignHeader:
 
 
 def _musubi(name: str, entry: Entry, metadata: Mapping[str, str]) -> ForeignHeader:
-    architecture = metadata.get("architecture")
+    architecture = metadata.get("architecture", "")
     if architecture != MUSUBI_ARCHITECTURE:
         raise LatentsError(
-            f"a musubi-tuner cache of the architecture {architecture!r}; only those of {MUSUBI_ARCHITECTURE!r} hold "
-            "HunyuanVideo's latents"
+            f"a musubi-tuner cache of the architecture {architecture[:60]!r}; only those of {MUSUBI_ARCHITECTURE!r} "
+            "hold HunyuanVideo's latents"
         )
     shape = clip_shape(entry.shape, name)
     if name != musubi_tensor(shape, entry.dtype):
