@@ -138,6 +138,21 @@ def test_an_output_that_is_no_folder_is_an_error() -> None:
     assert_failed(run("encode", "clips", "-r", "-o", "-"), 2, "standard output takes one clip")
 
 
+@pytest.mark.usefixtures("tree")
+def test_an_existing_output_is_refused_and_the_rest_is_done() -> None:
+    Path("out/sub").mkdir(parents=True)
+    Path("out/a.safetensors").write_text("precious")
+    Path("out/sub/b.safetensors").mkdir()
+    result = run("encode", "clips", "-r", "-o", "out", "-q")
+    assert (result.exit_code, result.stdout) == (1, "out/sub/deep.er/c.safetensors\n")
+    assert (
+        "out/a.safetensors: exists already; overwrite it with --force, leave it with --skip-existing" in result.stderr
+    )
+    assert "out/sub/b.safetensors: is a directory" in result.stderr
+    assert Path("out/a.safetensors").read_text() == "precious"
+    assert "out/a.safetensors" in run("encode", "clips", "-r", "-o", "out", "-q", "-f").stdout.splitlines()
+
+
 def test_a_list_names_clips_with_their_places(tree: Path) -> None:
     Path("list.txt").write_bytes(b"\xef\xbb\xbfclips/sub/b.MP4\r\n\n" + bytes(tree / "a.mp4") + b"\n")
     result = run("encode", "--list", "list.txt", "-o", "out")
