@@ -17,6 +17,7 @@ SCRIPTS = sorted(path for path in EXAMPLES.iterdir() if path.suffix in {".sh", "
 def run(script: Path, folder: Path) -> str:
     """Run an example as its reader would, with the commands of this environment first on the path."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("OMP_NUM_THREADS")  # as a reader has it: here both cores have work to do
     command = ["bash", str(script)] if script.suffix == ".sh" else [sys.executable, str(script)]
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
