@@ -1,10 +1,8 @@
 """The report of all the jobs of a roundtrip."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae3d_cli.cli.jobs import Job
-from vae3d_cli.files import is_read_once, sha256_of
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import RoundtripResult, Viewer
@@ -36,7 +34,7 @@ class Reporter:
         if self._exhibit is not None:
             from vae3d_cli.report import Measured
 
-            self._measured.append(Measured(job.model, result, self._exhibit, _sha256(job.source)))
+            self._measured.append(Measured(job.model, result, self._exhibit))
 
     def write(self) -> None:
         """Write the report, if anything could be measured.
@@ -48,8 +46,3 @@ class Reporter:
             from vae3d_cli.report import write_report
 
             write_report(self._common[REPORT], self._measured)
-
-
-def _sha256(path: Path | None) -> str | None:
-    """That of a file; what is read once has none."""
-    return None if path is None or is_read_once(path) else sha256_of(path)

@@ -23,15 +23,11 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class Measured:
-    """A roundtrip that was made, the model as its user named it, and what was kept.
-
-    `input_sha256` is that of an input that is a file.
-    """
+    """A roundtrip that was made, the model as its user named it, and what was kept."""
 
     model: str
     result: RoundtripResult
     exhibit: Exhibit
-    input_sha256: str | None = None
 
 
 def write_report(output: Path | None, measured: Sequence[Measured]) -> None:
@@ -131,7 +127,7 @@ def _facts(run: Measured) -> list[tuple[str, str]]:
     result = run.result
     header = result.header
     facts = {
-        "input sha256": run.input_sha256,
+        "input sha256": header.source_sha256,
         "frames": f"{result.num_frames}, {header.width}x{header.height}, {header.rate} per second",
         "protocol": result.protocol,
         "model": result.model.name,
