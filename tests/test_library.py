@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,9 @@ def folder(tmp_path: Path, small: Model) -> Path:
     """Latents of two clips, one in a folder below and stored scaled."""
     (tmp_path / "latents" / "below").mkdir(parents=True)
     clip = write_clip(tmp_path / "clip.mp4", 5)
-    encode_video(clip, tmp_path / "latents" / "b.safetensors", small)
-    encode_video(clip, tmp_path / "latents" / "below" / "a.safetensors", small, EncodeOptions(scaled=True))
+    model = replace(small, config=replace(small.config, scaling_factor=0.5))  # its own is 1
+    encode_video(clip, tmp_path / "latents" / "b.safetensors", model)
+    encode_video(clip, tmp_path / "latents" / "below" / "a.safetensors", model, EncodeOptions(scaled=True))
     return tmp_path / "latents"
 
 
@@ -54,6 +56,7 @@ def test_a_dataset_gives_the_latents_of_a_folder_in_one_scale(folder: Path, scal
     assert [Path(item["path"]).name for item in dataset] == ["b.safetensors", "a.safetensors"]  # type: ignore[attr-defined]
     with LatentsReader(folder / "b.safetensors") as file:
         stored, factor = file.read(0, file.shape[1]), file.header.scaling_factor
+    assert factor == 0.5
     for index in range(len(dataset)):
         torch.testing.assert_close(dataset[index]["latents"], stored * (factor if scaled else 1))
     batch = next(iter(DataLoader(dataset, batch_size=2)))
