@@ -1,7 +1,6 @@
 """HunyuanVideo's VAE through the commands, at toy size."""
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,10 @@ CPU = torch.device("cpu")
 FACTOR = 0.476986
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(hunyuanvideo_folder: Path) -> Path:
     """What diffusers saves."""
-    path = tmp_path_factory.mktemp("models") / "diffusers"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reference(UNEVEN).save_pretrained(path)
-    return path
+    return hunyuanvideo_folder
 
 
 @pytest.fixture
