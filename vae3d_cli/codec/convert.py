@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vae3d_cli.codec.decode import check_shape
-from vae3d_cli.codec.encode import Progress, ignore_progress
 from vae3d_cli.codec.memory import device_errors
+from vae3d_cli.codec.options import Progress, ignore_progress
 from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.geometry import num_decoded_frames

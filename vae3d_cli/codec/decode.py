@@ -9,11 +9,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vae3d_cli.codec.encode import CHUNK_LATENTS, Progress, ignore_progress
 from vae3d_cli.codec.memory import device_errors
+from vae3d_cli.codec.options import Progress, ignore_progress
 from vae3d_cli.codec.outputs import display_name, video_output
 from vae3d_cli.codec.overlap import beside_writing
 from vae3d_cli.codec.pixels import to_frames
+from vae3d_cli.codec.reading import CHUNK_LATENTS
 from vae3d_cli.codec.results import DecodeResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
@@ -98,7 +99,7 @@ def decode_video(
     return DecodeResult(
         input=display_name(source),
         output=display_name(output),
-        model=loaded,
+        model=loaded.facts,
         header=header,
         decoded_with=decoded.execution.strategy,
         num_frames=len(selected),

@@ -22,6 +22,11 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
 
 
+def peak_device_bytes(device: torch.device) -> int | None:
+    """The most memory that this process has held on a GPU so far; `None` where nothing counts it."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 @contextlib.contextmanager
 def device_errors(name: str) -> Iterator[None]:
     """Say of a clip that it does not fit the device, cannot be computed there in its dtype, or cannot be measured.

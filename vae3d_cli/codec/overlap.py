@@ -19,6 +19,7 @@ from vae3d_cli.codec.outputs import FrameWriter
 from vae3d_cli.files import is_read_once, is_special
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # Frames that may wait on either side: more would only take memory.
 DEPTH = 8
@@ -34,10 +35,10 @@ class _End:
 
 
 class _Channel(Generic[T]):
-    """A bounded queue between two threads, of which either may give up."""
+    """A queue between two threads, of which either may give up; as long as it may get, or without bound."""
 
-    def __init__(self) -> None:
-        self._queue: Queue[T | _End] = Queue(DEPTH)
+    def __init__(self, depth: int = 0) -> None:
+        self._queue: Queue[T | _End] = Queue(depth)
         self.given_up = Event()
 
     def put(self, item: T | _End) -> bool:
@@ -58,6 +59,16 @@ class _Channel(Generic[T]):
             except Empty:
                 continue
         return _End()
+
+    def waiting(self) -> Iterator[T]:
+        """The items that are there by now."""
+        with contextlib.suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, _End):
+                    self._queue.put(item)  # for whoever waits for it
+                    return
+                yield item
 
 
 class _Worker:
@@ -117,18 +128,22 @@ def beside_writing(writer: FrameWriter, output: Path | None) -> Iterator[FrameWr
             yield behind
 
 
-def read_ahead(items: Iterable[T]) -> Generator[T, None, None]:
-    """The same items in the same order, made by a thread that is up to `DEPTH` of them ahead.
+def read_ahead(
+    items: Iterable[T], depth: int = DEPTH, discard: Callable[[T], None] = lambda _item: None
+) -> Generator[T, None, None]:
+    """The same items in the same order, made by a thread that is up to `depth` of them ahead.
 
-    An error comes where its item would have come. When the iterator is closed, the thread has ended.
+    An error comes where its item would have come. When the iterator is closed, the thread has ended, and what nobody
+    took was given to `discard`.
     """
-    channel: _Channel[T] = _Channel()
+    channel: _Channel[T] = _Channel(depth)
 
     def work() -> None:
         error = None
         try:
             for item in items:
                 if not channel.put(item):
+                    discard(item)
                     return
         except BaseException as raised:
             error = raised
@@ -143,6 +158,71 @@ def read_ahead(items: Iterable[T]) -> Generator[T, None, None]:
             raise item.error
     finally:
         worker.give_up()
+        for left in channel.waiting():
+            discard(left)
+
+
+class WorkBehind(Generic[T, U]):
+    """The last part of some work, done by a thread on one item while the next one is made; results keep the order.
+
+    An error of `function` is raised by the next call. When the context is left early, what was not begun is given to
+    `discard`.
+    """
+
+    def __init__(self, function: Callable[[T], U], discard: Callable[[T], None]) -> None:
+        self._function, self._discard = function, discard
+        self._items: _Channel[T] = _Channel(1)
+        self._results: _Channel[U] = _Channel()
+        self._worker = _Worker(self._work, self._items, "vae3d-finish")
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "WorkBehind[T, U]":
+        """Start the thread."""
+        try:
+            self._worker.start()
+        except BaseException:
+            self._worker.give_up()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the thread to end."""
+        self._worker.give_up()
+        for item in self._items.waiting():
+            self._discard(item)
+
+    def put(self, item: T) -> None:
+        """Give the next item, as soon as the one before it was begun."""
+        if not self._items.put(item):
+            self._discard(item)
+            self._raise()
+
+    def ready(self) -> Iterator[U]:
+        """The results that are there by now."""
+        self._raise()
+        yield from self._results.waiting()
+
+    def rest(self) -> Iterator[U]:
+        """All results that are to come; nothing can be given any more."""
+        self._items.put(_End())
+        while not isinstance(result := self._results.get(), _End):
+            yield result
+        self._raise()
+
+    def _work(self) -> None:
+        try:
+            while not isinstance(item := self._items.get(), _End):
+                self._results.put(self._function(item))
+        except BaseException as raised:
+            self._error = raised
+            self._items.given_up.set()
+        self._results.put(_End())
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class WriteBehind:
@@ -154,7 +234,7 @@ class WriteBehind:
     def __init__(self, writer: FrameWriter) -> None:
         self._writer = writer
         self.notes = writer.notes
-        self._channel: _Channel[NDArray[Any]] = _Channel()
+        self._channel: _Channel[NDArray[Any]] = _Channel(DEPTH)
         self._error: BaseException | None = None
         self._worker = _Worker(self._work, self._channel, "vae3d-write")
 

@@ -3,13 +3,11 @@
 import math
 from dataclasses import dataclass, field
 
-import torch
-
-from vae3d_cli.codec.memory import peak_memory_bytes
+from vae3d_cli.codec.memory import peak_device_bytes, peak_memory_bytes
 from vae3d_cli.latents import LatentsHeader
 from vae3d_cli.metrics import EXTRAS, METRICS, Fidelity, MetricSummary
 from vae3d_cli.video import Timing
-from vae3d_cli.weights import Model
+from vae3d_cli.weights import ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +19,18 @@ class Run:
     """
 
     input: str
-    model: Model
+    model: ModelFacts
     header: LatentsHeader
     num_frames: int
     latents_shape: tuple[int, ...]
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
     peak_memory_bytes: int = field(default_factory=peak_memory_bytes)
+    peak_device_bytes: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Here, for a result may go to another process.
+        object.__setattr__(self, "peak_device_bytes", peak_device_bytes(self.model.device))
 
     @property
     def frames_per_second(self) -> float:
@@ -41,12 +44,12 @@ class Run:
 
     def to_json(self) -> dict[str, object]:
         """The part of the JSON that all commands share."""
-        device, rate = self.model.device, self.header.rate
+        rate = self.header.rate
         return {
             "input": self.input,
             "model": self.model.name,
             "encoder_sha256": self.model.encoder_sha256,
-            "device": str(device),
+            "device": str(self.model.device),
             "dtype": self.model.dtype_name,
             "strategy": self.strategy,
             "num_frames": self.num_frames,
@@ -59,7 +62,7 @@ class Run:
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
             "frames_per_second": round(self.frames_per_second, 4),
             "peak_memory_bytes": self.peak_memory_bytes,
-            "peak_device_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            "peak_device_bytes": self.peak_device_bytes,
         }
 
 

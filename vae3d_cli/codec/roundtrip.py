@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -14,12 +14,14 @@ from torch import Tensor
 
 from vae3d_cli.codec.comparison import Comparison
 from vae3d_cli.codec.decode import check_video, decode_clip
-from vae3d_cli.codec.encode import EncodedClip, EncodeOptions, Progress, encode_clip, ignore_progress, refuse_latents
+from vae3d_cli.codec.encode import refuse_latents
 from vae3d_cli.codec.memory import device_errors
+from vae3d_cli.codec.options import EncodeOptions, Progress, ignore_progress
 from vae3d_cli.codec.outputs import FrameWriter, binary_output, display_name, latents_spool, video_output
 from vae3d_cli.codec.overlap import beside_reading, beside_writing
 from vae3d_cli.codec.per_frame import per_frame_csv
 from vae3d_cli.codec.pixels import to_8_bit
+from vae3d_cli.codec.reading import EncodedClip, Reading
 from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import VideoError
@@ -69,10 +71,9 @@ def roundtrip_video(
         stack.enter_context(device_errors(display_name(source)))
         path, copy_of = _rereadable(source, stack)
         spool = stack.enter_context(latents_spool(paths.get("latents"), options.latents_dtype or model.dtype))
-        refuse_latents(path)
-        with VideoReader(path, options.reading, copy_of=copy_of) as video:
-            _check_videos(paths, encoder, video)
-            clip = encode_clip(video, spool, model, options, lambda done, total: progress(done, total and 2 * total))
+        with _reading(path, copy_of, options, paths, encoder) as reading:
+            clip = reading.encode(spool, model, lambda done, total: progress(done, total and 2 * total))
+        clip = clip.hashed() if viewer or "latents" in paths else clip
         first, num_frames = options.frames.start, clip.header.num_frames
         # All outputs appear when the stack closes, or none.
         if "latents" in paths:
@@ -98,7 +99,7 @@ def roundtrip_video(
     total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(
         input=display_name(source),
-        model=model,
+        model=model.facts,
         header=clip.header,
         num_frames=num_frames,
         latents_shape=shape,
@@ -129,6 +130,18 @@ def _rereadable(source: Path | None, stack: contextlib.ExitStack) -> tuple[Path,
     if source is not None and not is_read_once(source):
         return source, None
     return stack.enter_context(copy_of_pipe(source)), STDIN_NAME if source is None else str(source)
+
+
+@contextlib.contextmanager
+def _reading(
+    path: Path, copy_of: str | None, options: EncodeOptions, outputs: Mapping[str, Path | None], encoder: EncoderOptions
+) -> Iterator[Reading]:
+    """The frames of a file, once it is known that the videos can be written of it."""
+    refuse_latents(path)
+    with VideoReader(path, options.reading, copy_of=copy_of) as video:
+        _check_videos(outputs, encoder, video)
+        with Reading(video, options) as reading:
+            yield reading
 
 
 def _check_videos(outputs: Mapping[str, Path | None], encoder: EncoderOptions, video: VideoReader) -> None:

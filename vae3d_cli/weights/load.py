@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -26,13 +26,12 @@ Network = TinyVae | HunyuanVideoVae
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Model:
-    """A network on its device, and what a latents file says of it."""
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What is said of a model, without its network: what a latents file says, where it runs, and in what."""
 
     name: str
     config: VaeConfig
-    network: Network
     encoder_sha256: str
     device: torch.device
     dtype: torch.dtype
@@ -42,6 +41,18 @@ class Model:
     def dtype_name(self) -> str:
         """`fp32`, `bf16` or `fp16`."""
         return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ModelFacts):
+    """A network on its device, and what is said of it."""
+
+    network: Network
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What can go where the network cannot, as to another process."""
+        return ModelFacts(**{each.name: getattr(self, each.name) for each in fields(ModelFacts)})
 
 
 def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto") -> Model:
