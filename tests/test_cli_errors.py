@@ -134,12 +134,10 @@ def test_a_missing_folder_is_an_error_for_one_input(clip: Path, tmp_path: Path) 
 
 
 def test_a_bug_is_one_line_and_a_traceback_only_on_request(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import vae3d_cli.batch.run
-
     def fail(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(vae3d_cli.batch.run, "encode_video", fail)
+    monkeypatch.setattr("vae3d_cli.codec.encode.Encoding.run", fail)
     assert_failed(run("encode", clip), 1, "ZeroDivisionError: oh; this is a bug")
     monkeypatch.setenv("VAE3D_DEBUG", "1")
     assert "Traceback" in run("encode", clip).stderr

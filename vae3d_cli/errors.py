@@ -25,6 +25,10 @@ class WeightsError(Vae3dError):
     """A model that cannot be found or loaded."""
 
 
+class WorkerError(Vae3dError):
+    """A process that encodes clips for another one died."""
+
+
 class MeasureError(Vae3dError):
     """A measure that failed while it was taken."""
 

@@ -4,16 +4,23 @@ from vae3d_cli.batch.finding import Findings, Found, find_clips, is_several
 from vae3d_cli.batch.listing import read_list
 from vae3d_cli.batch.manifest import open_manifests
 from vae3d_cli.batch.planning import LATENTS_SUFFIX, Clip, plan_clips
-from vae3d_cli.batch.run import Outcome, Policy, check_clips, encode_clips
+from vae3d_cli.batch.processes import Processes
+from vae3d_cli.batch.run import Engine, InProcess, check_clips, encode_clips
+from vae3d_cli.batch.tasks import Outcome, Policy
 from vae3d_cli.batch.verify import Stored, Verdict, find_latents, verify
+from vae3d_cli.batch.workers import ModelSource, local_sources
 
 __all__ = [
     "LATENTS_SUFFIX",
     "Clip",
+    "Engine",
     "Findings",
     "Found",
+    "InProcess",
+    "ModelSource",
     "Outcome",
     "Policy",
+    "Processes",
     "Stored",
     "Verdict",
     "check_clips",
@@ -21,6 +28,7 @@ __all__ = [
     "find_clips",
     "find_latents",
     "is_several",
+    "local_sources",
     "open_manifests",
     "plan_clips",
     "read_list",

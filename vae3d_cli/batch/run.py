@@ -1,49 +1,68 @@
-"""The loop over the clips of a run: check all, then encode each; one that fails does not stop the others."""
+"""A run over many clips: check all, then have an engine encode them; one that fails does not stop the others."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol
 
 from vae3d_cli.batch.checks import Checks
-from vae3d_cli.batch.existing import NOT_OURS, judge
-from vae3d_cli.batch.manifest import Entry, FileState, Manifest, Manifests
+from vae3d_cli.batch.manifest import Manifests
 from vae3d_cli.batch.planning import Clip
-from vae3d_cli.codec import EncodeResult, encode_video
-from vae3d_cli.codec.encode import Progress
-from vae3d_cli.errors import Interrupted, OutputError, UsageError
-from vae3d_cli.files import FileStamp, remove_orphans, sha256_of
+from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, failure, run_tasks
+from vae3d_cli.codec import Progress
+from vae3d_cli.files import remove_orphans
 from vae3d_cli.weights import Model
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What becomes of outputs that exist; by default they are an error.
+class Engine(Protocol):
+    """Where clips are encoded."""
 
-    `skip_existing` keeps those that are what they would be, makes those of ours that are not again, and never replaces
-    others; with `force` it does.
-    """
-
-    force: bool = False
-    skip_existing: bool = False
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
+        """Encode all clips, and deliver what came of each as it comes; what ends the whole run is raised."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of a clip: a result or an error, or neither where it was `skipped`, which says why.
+class _Undelivered(BaseException):
+    """An outcome could not be delivered, which is no error of the clip that was in the model meanwhile."""
 
-    `again` says why an output that was there already was made again.
-    """
-
-    clip: Clip
-    result: EncodeResult | None = None
-    error: Exception | None = None
-    skipped: str = ""
-    again: str = ""
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
-Watch = Callable[[Clip], AbstractContextManager[Progress]]
-"""Opens what is told of the frames of a clip."""
+class InProcess:
+    """The engine that is this process, with a model that is loaded."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
+        """See `run_tasks`; outcomes are delivered in this thread, as soon as the model lets it."""
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+        def deliver_ready() -> None:
+            while not outcomes.empty():
+                try:
+                    deliver(outcomes.get())
+                except Exception as error:
+                    raise _Undelivered(error) from error
+
+        @contextmanager
+        def delivering(clip: Clip) -> Iterator[Progress]:
+            with watch(clip) as progress:
+
+                def tell(done: int, total: int | None) -> None:
+                    progress(done, total)
+                    deliver_ready()
+
+                yield tell
+
+        try:
+            with closing(run_tasks(tasks, self._model, policy, delivering, outcomes.put)) as steps:
+                for _ in steps:
+                    deliver_ready()
+            deliver_ready()
+        except _Undelivered as undelivered:
+            raise undelivered.error from None
 
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:
@@ -54,7 +73,7 @@ def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list
         try:
             exists = checks.check(clip)
         except Exception as error:
-            outcomes.append(Outcome(clip=clip, error=_failure(error)))
+            outcomes.append(Outcome(clip=clip, error=failure(error)))
         else:
             if exists and policy.skip_existing and not _can_be_compared(clip):
                 outcomes.append(Outcome(clip=clip, skipped="its output exists"))
@@ -64,79 +83,41 @@ def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list
 
 
 def encode_clips(
-    clips: Sequence[Clip], model: Model, policy: Policy, manifests: Manifests, watch: Watch
-) -> Iterator[Outcome]:
-    """Encode one clip after the other, and say what came of each; what ends the whole run is raised.
+    clips: Sequence[Clip],
+    engine: Engine,
+    policy: Policy,
+    manifests: Manifests,
+    watch: Watch,
+    show: Callable[[Outcome], None],
+) -> None:
+    """Encode clips, write what came of each into its manifest, and `show` it.
 
     Raises:
         OutputError: A manifest cannot be written.
     """
+
+    def deliver(outcome: Outcome) -> None:
+        manifest = manifests.of(outcome.clip)
+        if manifest is not None and outcome.entry is not None:
+            manifest.add(outcome.clip, outcome.entry)
+        elif manifest is not None and outcome.error is not None:
+            manifest.add_error(outcome.clip, outcome.error)
+        show(outcome)
+
+    engine.run(_tasks(clips, manifests), policy, watch, deliver)
+
+
+def _tasks(clips: Sequence[Clip], manifests: Manifests) -> Iterator[Task]:
+    """Clip after clip; what killed runs left in a folder is taken away before its first."""
     seen: set[Path] = set()
     for clip in clips:
         manifest = manifests.of(clip)
         if manifest is not None and clip.output is not None and clip.output.parent not in seen:
             seen.add(clip.output.parent)
             remove_orphans(clip.output.parent)
-        try:
-            outcome = _encode(clip, model, policy, manifest, watch)
-        except Exception as error:
-            outcome = Outcome(clip=clip, error=_failure(error))
-            if manifest is not None:
-                manifest.add_error(clip, error)
-        yield outcome
-
-
-def _encode(clip: Clip, model: Model, policy: Policy, manifest: Manifest | None, watch: Watch) -> Outcome:
-    """Encode a clip, unless its output is what it would be, and have the manifest know it."""
-    again = ""
-    if policy.skip_existing and clip.output is not None and clip.output.exists():
-        judgement = judge(clip, model, manifest.entry_of(clip) if manifest else None)
-        if judgement.keep and not (policy.force and judgement.reason == NOT_OURS):
-            if manifest is not None and judgement.entry is not None:
-                manifest.add(clip, judgement.entry)
-            return Outcome(clip=clip, skipped=judgement.reason)
-        again = judgement.reason
-    _make_folder(clip)
-    before = None if clip.source is None else FileStamp.of(clip.source)
-    with watch(clip) as progress:
-        result = encode_video(clip.source, clip.output, model, clip.options, progress)
-    if manifest is not None and clip.output is not None and before is not None:
-        manifest.add(clip, _entry(clip.output, before, result))
-    return Outcome(clip=clip, result=result, again=again)
-
-
-def _entry(output: Path, source: FileStamp, result: EncodeResult) -> Entry:
-    """What the manifest says of a clip that was encoded."""
-    header = result.header
-    return Entry(
-        source=FileState(stamp=source, sha256=header.source_sha256),
-        latents=FileState(stamp=FileStamp.of(output), sha256=sha256_of(output)),
-        encoder_sha256=header.encoder_sha256,
-        settings=header.settings or {},
-        model=header.model,
-        num_frames=header.num_frames,
-        latents_shape=result.latents_shape,
-        seconds=round(result.seconds["total"] - result.seconds["load"], 4),
-    )
+        yield Task(clip, manifest.entry_of(clip) if manifest else None)
 
 
 def _can_be_compared(clip: Clip) -> bool:
     """Whether it can be told if the output is what it would be: of a pipe, and of a device, it cannot."""
     return all(path is not None and path.is_file() for path in (clip.source, clip.output))
-
-
-def _failure(error: Exception) -> Exception:
-    """An error of one clip; one that ends the whole run is raised again."""
-    if isinstance(error, UsageError | Interrupted | BrokenPipeError):
-        raise error
-    return error
-
-
-def _make_folder(clip: Clip) -> None:
-    """Make the folder of an output that mirrors the inputs; that of a single output must be there."""
-    if clip.root is None or clip.output is None:
-        return
-    try:
-        clip.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{clip.output.parent}: {error.strerror}; name another folder with -o") from error

@@ -158,15 +158,22 @@ def extra_measures(*, vmaf: bool, lpips: str | None) -> "Extras":
     return find_extras(vmaf=vmaf, lpips=None if lpips is None else Path(lpips))
 
 
-def load(name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings) -> "Model":
-    """Load a model, and say which."""
-    import torch
-
-    from vae3d_cli.weights import hub, load_model
+def prepare(name: str, settings: Settings) -> None:
+    """Have what the package logs shown, and how much of a model was fetched."""
+    from vae3d_cli.weights import hub
 
     show_log(quiet=settings.quiet, verbose=settings.verbose)
     if hub.is_hub_name(name):
         hub.show_progress(settings.shows_progress)
+
+
+def load(name: str, device: str, dtype: options.ComputeDtypeChoice, threads: int | None, settings: Settings) -> "Model":
+    """Load a model, and say which."""
+    import torch
+
+    from vae3d_cli.weights import load_model
+
+    prepare(name, settings)
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_model(name, device=device, dtype=dtype.value)

@@ -14,9 +14,8 @@ from vae3d_cli.console import print_detail, progress_bars
 from vae3d_cli.errors import UsageError, Vae3dError
 
 if TYPE_CHECKING:
-    from vae3d_cli.batch import Clip, Found, Outcome
+    from vae3d_cli.batch import Clip, Engine, Found, Outcome
     from vae3d_cli.codec import EncodeOptions
-    from vae3d_cli.weights import Model
 
 # What a line of a list may say of its clip, by the names of the options.
 _PARSERS: dict[str, Callable[[str], Any]] = {"frames": parse_frames, "fps": parse_rate, "size": parse_size}
@@ -109,8 +108,8 @@ def _value_of(name: str, value: object) -> object:
     return _PARSERS[name](str(value))
 
 
-def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]") -> None:
-    """Encode all clips that can be encoded, and present each; the model is loaded once all are checked.
+def encode_all(plan: EncodePlan, settings: Settings, engine_for: "Callable[[int], Engine]") -> None:
+    """Encode all clips that can be encoded, and present each; there is an engine, for so many, once all are checked.
 
     Raises:
         UsageError: The command is called wrongly, whatever the input.
@@ -142,15 +141,18 @@ def encode_all(plan: EncodePlan, settings: Settings, load: "Callable[[], Model]"
     for outcome in outcomes:
         show(outcome)
     if ready:
-        model = load()
+        engine = engine_for(len(ready))
         with open_manifests(ready) as manifests, progress_bars(len(ready), show=settings.shows_progress) as bars:
-            for outcome in encode_clips(ready, model, policy, manifests, lambda clip: bars.inner(clip.name)):
+
+            def advance(outcome: "Outcome") -> None:
                 if outcome.skipped and not settings.verbose:
                     show(outcome)  # prints nothing
                 else:
                     with bars.paused():
                         show(outcome)
                 bars.advance()
+
+            encode_clips(ready, engine, policy, manifests, lambda clip: bars.inner(clip.name), advance)
     _note_skipped(skipped, plan, settings)
     failures.conclude(plan.num_inputs)
 

@@ -1,6 +1,7 @@
 """The commands: each parses, calls one function of the codec, and presents what it gives."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ from vae3d_cli.cli.build import (
 )
 from vae3d_cli.cli.clips import encode_all, plan_encode
 from vae3d_cli.cli.convert import convert
+from vae3d_cli.cli.engines import local_engine
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
@@ -89,6 +91,7 @@ def encode(
     deinterlace: options.Deinterlace = False,
     allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
+    workers: options.Workers = None,
     force: options.Force = False,
     skip_existing: options.SkipUpToDate = False,
     json: options.Json = False,
@@ -102,7 +105,7 @@ def encode(
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
     plan = plan_encode(inputs or [], listed, output, codec_options, recursive=recursive)
-    encode_all(plan, settings, lambda: load(model, device, dtype, threads, settings))
+    encode_all(plan, settings, partial(local_engine, model, device, dtype, threads, workers, settings))
 
 
 @app.command()

@@ -210,6 +210,15 @@ Scaled = Annotated[
     typer.Option("--scaled/--unscaled", help="Multiply latents by the model's scaling factor, as trainers want them."),
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Encode several clips at a time, each in a process with a model of its own. "
+        "Default: one for each GPU, or one.",
+    ),
+]
 Posterior = Annotated[PosteriorChoice, typer.Option(help="The mean, a random draw, or mean and logvar.")]
 Seed = Annotated[
     int | None, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of --posterior sample; default: drawn.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Run,
         VideoDescription,
     )
-    from vae3d_cli.weights import Model
+    from vae3d_cli.weights import ModelFacts
 
 Rows = list[tuple[str, str]]
 SPEED = "speed"
@@ -38,7 +38,7 @@ HUNYUANVIDEO = "hunyuanvideo"
 PSNR, LPIPS = "psnr", "lpips"
 
 
-def present_model(model: "Model", settings: Settings) -> None:
+def present_model(model: "ModelFacts", settings: Settings) -> None:
     """Say what is used."""
     if settings.verbose:
         print_detail(f"model {model.name}, latent space {model.config.latent_space}, encoder {model.encoder_sha256}")

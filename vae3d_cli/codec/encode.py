@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 
 from vae3d_cli.codec.memory import device_errors
@@ -44,13 +45,15 @@ class Encoding:
     """A clip on its way into a latents file, in three steps: `open`, `run` and `write`, one after the other.
 
     Each may be taken by another thread, so that of several clips one is read and one is written while one is in the
-    model. Leaving the context, or `close`, takes away what there is of it, at any point. See `encode_video`.
+    model; but only when one `has_read` the next may be opened, see `Reading`. Leaving the context, or `close`, takes
+    away what there is of it, at any point. See `encode_video`.
     """
 
     def __init__(self, source: Path | None, output: Path | None, model: Model, options: EncodeOptions) -> None:
         self._source, self._output, self._model, self._options = source, output, model, options
         self._stack = contextlib.ExitStack()
         self._seconds = 0.0
+        self.has_read = Event()
 
     def __enter__(self) -> "Encoding":
         return self
@@ -64,6 +67,7 @@ class Encoding:
     def close(self) -> None:
         """Take away what there is of it; the output stays."""
         self._stack.close()
+        self.has_read.set()
 
     def open(self) -> None:
         """Open the source, and begin to read it ahead."""
@@ -72,7 +76,7 @@ class Encoding:
             self._spool = stack.enter_context(latents_spool(self._output, dtype))
             refuse_latents(self._source)
             video = stack.enter_context(VideoReader(self._source, self._options.reading))
-            self._reading = stack.enter_context(Reading(video, self._options))
+            self._reading = stack.enter_context(Reading(video, self._options, self.has_read))
             self._stack = stack.pop_all()
 
     def run(self, progress: Progress = ignore_progress) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from vae3d_cli.codec.outputs import FrameWriter
 from vae3d_cli.files import is_read_once, is_special
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 # Frames that may wait on either side: more would only take memory.
 DEPTH = 8
@@ -35,9 +34,9 @@ class _End:
 
 
 class _Channel(Generic[T]):
-    """A queue between two threads, of which either may give up; as long as it may get, or without bound."""
+    """A bounded queue between two threads, of which either may give up."""
 
-    def __init__(self, depth: int = 0) -> None:
+    def __init__(self, depth: int) -> None:
         self._queue: Queue[T | _End] = Queue(depth)
         self.given_up = Event()
 
@@ -60,15 +59,12 @@ class _Channel(Generic[T]):
                 continue
         return _End()
 
-    def waiting(self) -> Iterator[T]:
-        """The items that are there by now."""
+    def left(self) -> Iterator[T]:
+        """The items that nobody took."""
         with contextlib.suppress(Empty):
             while True:
-                item = self._queue.get_nowait()
-                if isinstance(item, _End):
-                    self._queue.put(item)  # for whoever waits for it
-                    return
-                yield item
+                if not isinstance(item := self._queue.get_nowait(), _End):
+                    yield item
 
 
 class _Worker:
@@ -158,87 +154,26 @@ def read_ahead(
             raise item.error
     finally:
         worker.give_up()
-        for left in channel.waiting():
-            discard(left)
+        for item in channel.left():
+            discard(item)
 
 
-class WorkBehind(Generic[T, U]):
-    """The last part of some work, done by a thread on one item while the next one is made; results keep the order.
+class WorkBehind(Generic[T]):
+    """Gives items to `function` in a thread that is up to `depth` of them behind; at the end of the context none is.
 
-    An error of `function` is raised by the next call. When the context is left early, what was not begun is given to
-    `discard`.
+    An error of `function` is raised by the next item, or at the end. After an error of others the rest is dropped: each
+    item that was not begun is given to `discard`.
     """
 
-    def __init__(self, function: Callable[[T], U], discard: Callable[[T], None]) -> None:
-        self._function, self._discard = function, discard
-        self._items: _Channel[T] = _Channel(1)
-        self._results: _Channel[U] = _Channel()
-        self._worker = _Worker(self._work, self._items, "vae3d-finish")
-        self._error: BaseException | None = None
-
-    def __enter__(self) -> "WorkBehind[T, U]":
-        """Start the thread."""
-        try:
-            self._worker.start()
-        except BaseException:
-            self._worker.give_up()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self, function: Callable[[T], None], depth: int = DEPTH, discard: Callable[[T], None] = lambda _item: None
     ) -> None:
-        """Wait for the thread to end."""
-        self._worker.give_up()
-        for item in self._items.waiting():
-            self._discard(item)
-
-    def put(self, item: T) -> None:
-        """Give the next item, as soon as the one before it was begun."""
-        if not self._items.put(item):
-            self._discard(item)
-            self._raise()
-
-    def ready(self) -> Iterator[U]:
-        """The results that are there by now."""
-        self._raise()
-        yield from self._results.waiting()
-
-    def rest(self) -> Iterator[U]:
-        """All results that are to come; nothing can be given any more."""
-        self._items.put(_End())
-        while not isinstance(result := self._results.get(), _End):
-            yield result
-        self._raise()
-
-    def _work(self) -> None:
-        try:
-            while not isinstance(item := self._items.get(), _End):
-                self._results.put(self._function(item))
-        except BaseException as raised:
-            self._error = raised
-            self._items.given_up.set()
-        self._results.put(_End())
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
-class WriteBehind:
-    """Gives frames to a writer in a thread that is up to `DEPTH` of them behind; at the end of the context none is.
-
-    An error of the writer is raised by the next frame, or at the end. After an error of others the rest is dropped.
-    """
-
-    def __init__(self, writer: FrameWriter) -> None:
-        self._writer = writer
-        self.notes = writer.notes
-        self._channel: _Channel[NDArray[Any]] = _Channel(DEPTH)
+        self._function, self._discard = function, discard
+        self._channel: _Channel[T] = _Channel(depth)
         self._error: BaseException | None = None
         self._worker = _Worker(self._work, self._channel, "vae3d-write")
 
-    def __enter__(self) -> "WriteBehind":
+    def __enter__(self) -> Self:
         """Start the thread."""
         try:
             self._worker.start()
@@ -247,26 +182,32 @@ class WriteBehind:
             raise
         return self
 
-    def write(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-        """Take the next frame: planar RGB `[3, H, W]`, which must not be changed any more."""
-        if not self._channel.put(rgb):
+    def put(self, item: T) -> None:
+        """Give the next item, which must not be changed any more, as soon as there is room for it."""
+        if not self._channel.put(item):
+            self._discard(item)
             self._raise()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the thread to end."""
-        if error is not None:
-            self._worker.give_up()
-            return
-        self._channel.put(_End())
-        self._worker.wait()
-        self._raise()
+        try:
+            if error is None:
+                self._channel.put(_End())
+                self._worker.wait()
+            else:
+                self._worker.give_up()
+        finally:
+            for item in self._channel.left():
+                self._discard(item)
+        if error is None:
+            self._raise()
 
     def _work(self) -> None:
         try:
-            while not isinstance(rgb := self._channel.get(), _End):
-                self._writer.write(rgb)
+            while not isinstance(item := self._channel.get(), _End):
+                self._function(item)
         except BaseException as raised:
             self._error = raised
             self._channel.given_up.set()
@@ -274,3 +215,15 @@ class WriteBehind:
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+class WriteBehind(WorkBehind[NDArray[Any]]):
+    """A writer of frames that is up to `DEPTH` frames behind."""
+
+    def __init__(self, writer: FrameWriter) -> None:
+        super().__init__(writer.write)
+        self.notes = writer.notes
+
+    def write(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+        """Take the next frame: planar RGB `[3, H, W]`, which must not be changed any more."""
+        self.put(rgb)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any
 
@@ -60,12 +61,16 @@ class EncodedClip:
 class Reading:
     """The frames of an open video that are asked for, read ahead where it is a file, and what was seen of them.
 
+    After the last of them the video is closed, and `has_ended` is set: FFmpeg logs for the whole process, so that what
+    it says of damage could be about another video if two were open.
+
     Raises:
         VideoError: The video is damaged, has none of the frames that were asked for, or fewer than the protocol takes.
     """
 
-    def __init__(self, video: VideoReader, options: EncodeOptions) -> None:
+    def __init__(self, video: VideoReader, options: EncodeOptions, has_ended: Event | None = None) -> None:
         self.video, self._options = video, options
+        self._has_ended = has_ended or Event()
         self.stamps = array("q")
         self._last_duration = 0
         self._source = _stamp(video)
@@ -73,6 +78,7 @@ class Reading:
 
     def __enter__(self) -> "Reading":
         """Begin."""
+        self._stack.callback(self._end)
         self._frames = self._stack.enter_context(beside_reading(self._read(), self.video.path))
         return self
 
@@ -121,6 +127,10 @@ class Reading:
         timing = replace(timing, last_duration=header.last_duration)
         return EncodedClip(header, timing, watch.seconds, video.notes, self._source)
 
+    def _end(self) -> None:
+        self.video.close()
+        self._has_ended.set()
+
     def _told(self, progress: Progress) -> Iterator[NDArray[Any]]:
         """The frames; `progress` is told of each that is done with."""
         estimate = self.video.info.estimated_num_frames
@@ -131,10 +141,13 @@ class Reading:
 
     def _read(self) -> Iterator[NDArray[Any]]:
         frames, protocol = self._options.frames, self._options.protocol
-        for frame in islice(self.video, frames.start, frames.stop):
-            self.stamps.append(frame.pts)
-            self._last_duration = frame.duration
-            yield frame.rgb
+        try:
+            for frame in islice(self.video, frames.start, frames.stop):
+                self.stamps.append(frame.pts)
+                self._last_duration = frame.duration
+                yield frame.rgb
+        finally:
+            self._end()
         if protocol is not None and len(self.stamps) < protocol.num_frames:
             raise VideoError(
                 f"{self.video.name}: has only {len(self.stamps)} of the {protocol.num_frames} frames that --protocol "

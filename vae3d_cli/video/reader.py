@@ -102,6 +102,10 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the video."""
+        self.close()
+
+    def close(self) -> None:
+        """Read no more; what is known of the video stays."""
         self._stack.close()
 
     def __iter__(self) -> Iterator[Frame]:

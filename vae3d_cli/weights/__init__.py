@@ -12,6 +12,7 @@ from vae3d_cli.weights.load import (
     Network,
     build_network,
     check_device,
+    fetch_model,
     find_device,
     load_model,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "check_device",
     "config_from_metadata",
     "config_to_metadata",
+    "fetch_model",
     "find_device",
     "load_model",
     "read_checkpoint",

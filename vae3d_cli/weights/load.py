@@ -96,6 +96,16 @@ def _located(name: str) -> Iterator[tuple[Path, str]]:
         yield _found(name)
 
 
+def fetch_model(name: str) -> None:
+    """Have the checkpoint of a model here, for whoever loads it later.
+
+    Raises:
+        WeightsError: There is no such model, or it cannot be fetched.
+    """
+    with _located(name):
+        pass
+
+
 def _found(name: str) -> tuple[Path, str]:
     path = Path(name)
     try:

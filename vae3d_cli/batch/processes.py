@@ -1,0 +1,191 @@
+"""The engine of several processes on this machine, each with a model."""
+
+import contextlib
+import logging
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing.connection import Connection, wait
+
+from vae3d_cli.batch.serving import Began, Done, Failed, Logged, Message, Told, serve
+from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch
+from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, lost
+from vae3d_cli.codec import Progress
+from vae3d_cli.errors import WorkerError
+from vae3d_cli.weights import ModelFacts
+
+# One in the model, one that is opened meanwhile, and one that is written.
+_MOST_AT_ONCE = 3
+_logger = logging.getLogger("vae3d_cli")
+
+
+class Processes:
+    """The engine that has a process for each of `models`; a worker that dies is replaced, and its clips are retried.
+
+    `loaded` is told of each model.
+    """
+
+    def __init__(self, models: list[ModelSource], loaded: Loaded) -> None:
+        self._models, self._loaded = models, loaded
+        self._context = multiprocessing.get_context("spawn")
+
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
+        """See `run_tasks`; outcomes come in the order in which clips are done.
+
+        Raises:
+            WorkerError: A worker died before its model was loaded.
+            WeightsError: The model cannot be loaded.
+        """
+        waiting = _Waiting(tasks)
+        with ExitStack() as stack:
+
+            def start(model: ModelSource) -> _Worker:
+                return stack.enter_context(_Worker(self._context, model, policy, watch, self._loaded))
+
+            workers = {worker.connection: worker for worker in map(start, self._models)}
+            while waiting or any(worker.tasks for worker in workers.values()):
+                for worker in workers.values():
+                    worker.take(waiting)
+                for connection in wait([*workers]):
+                    assert isinstance(connection, Connection)
+                    worker = workers[connection]
+                    try:
+                        outcome = worker.receive()
+                    except (EOFError, OSError):
+                        del workers[connection]
+                        cause = _cause(worker.end())
+                        if not worker.is_loaded:
+                            raise WorkerError(
+                                f"a worker died ({cause}) before its model was loaded; if memory ran out, take fewer "
+                                "--workers"
+                            ) from None
+                        for outcome in waiting.give_back(worker.tasks, cause):
+                            deliver(outcome)
+                        another = start(worker.model)
+                        workers[another.connection] = another
+                    else:
+                        if outcome is not None:
+                            deliver(outcome)
+
+
+class _Waiting:
+    """The tasks that no worker has: those that a lost one had come first, each alone, for one of them may be why."""
+
+    def __init__(self, tasks: Iterator[Task]) -> None:
+        self._tasks = enumerate(tasks)
+        self._returned: deque[tuple[int, Task]] = deque()
+        self._next = next(self._tasks, None)
+        self._losses: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._returned) or self._next is not None
+
+    def take(self, *, alone: bool) -> tuple[int, Task] | None:
+        """The next one, for a worker that has no other (`alone`) or has."""
+        if self._returned:
+            return self._returned.popleft() if alone else None
+        task, self._next = self._next, next(self._tasks, None)
+        return task
+
+    def is_retried(self, number: int) -> bool:
+        """Whether a worker that had it was lost."""
+        return number in self._losses
+
+    def give_back(self, tasks: dict[int, Task], cause: str) -> list[Outcome]:
+        """Take the tasks of a lost worker to try them again; the outcomes are of those that were tried too often."""
+        outcomes = []
+        for number, task in tasks.items():
+            self._losses[number] = losses = self._losses.get(number, 0) + 1
+            if losses <= MAX_LOSSES:
+                self._returned.append((number, task))
+            else:
+                outcomes.append(lost(task, cause))
+        return outcomes
+
+
+class _Worker:
+    """A process, and the tasks that it has."""
+
+    def __init__(
+        self,
+        context: multiprocessing.context.SpawnContext,
+        model: ModelSource,
+        policy: Policy,
+        watch: Watch,
+        loaded: Loaded,
+    ) -> None:
+        self.model, self._watch, self._loaded = model, watch, loaded
+        self.tasks: dict[int, Task] = {}
+        self.is_loaded = self._has_retried = False
+        self._shown = ExitStack()
+        self._progress: Progress | None = None
+        self.connection, self._other = context.Pipe()
+        self._process = context.Process(
+            target=serve, args=(self._other, model, policy), name="vae3d-worker", daemon=True
+        )
+
+    def __enter__(self) -> "_Worker":
+        """Start it."""
+        self._process.start()
+        self._other.close()  # so that its end is seen
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, whatever it is at."""
+        self.end()
+
+    def end(self) -> int | None:
+        """End it, and say how it ended."""
+        self._shown.close()
+        self.connection.close()
+        if self._process.is_alive():
+            self._process.terminate()
+        self._process.join()
+        return self._process.exitcode
+
+    def take(self, waiting: _Waiting) -> None:
+        """Take as many of the tasks as it can have at once."""
+        while self.is_loaded and waiting and len(self.tasks) < _MOST_AT_ONCE and not self._has_retried:
+            task = waiting.take(alone=not self.tasks)
+            if task is None:
+                return
+            self.tasks[task[0]] = task[1]
+            self._has_retried = waiting.is_retried(task[0])
+            with contextlib.suppress(OSError):  # that it is gone is seen when its end is read
+                self.connection.send(task)
+
+    def receive(self) -> Outcome | None:
+        """Take its next message; an outcome if it is one.
+
+        Raises:
+            EOFError: The process has ended.
+        """
+        message: Message = self.connection.recv()
+        match message:
+            case Began(number):
+                self._shown.close()
+                self._progress = self._shown.enter_context(self._watch(self.tasks[number].clip))
+            case Told(done, total):
+                assert self._progress is not None
+                self._progress(done, total)
+            case Done(number, outcome):
+                self.tasks.pop(number)
+                self._has_retried = False
+                return outcome
+            case Logged(level, text):
+                _logger.log(level, "%s", text)
+            case ModelFacts():
+                self.is_loaded = True
+                self._loaded(message)
+            case Failed(error):
+                raise error
+        return None
+
+
+def _cause(exit_code: int | None) -> str:
+    """How a process ended, for people."""
+    if exit_code is not None and exit_code < 0:
+        return signal.Signals(-exit_code).name
+    return f"status {exit_code}"

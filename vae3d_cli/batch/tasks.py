@@ -1,0 +1,207 @@
+"""Clips through a model: while one is in it, the next one is opened and read, and the one before is written."""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from threading import Event
+
+from vae3d_cli.batch.existing import NOT_OURS, judge
+from vae3d_cli.batch.manifest import Entry, FileState
+from vae3d_cli.batch.planning import Clip
+from vae3d_cli.codec import EncodeResult, Encoding, Progress, WorkBehind, read_ahead
+from vae3d_cli.errors import Interrupted, OutputError, UsageError
+from vae3d_cli.files import FileStamp, is_read_once, is_special, sha256_of
+from vae3d_cli.weights import Model
+
+# Clips that may wait on either side of the model: more would only take memory.
+_DEPTH = 1
+# How often a thread that waits for the reading of a clip looks whether it is still wanted.
+_PATIENCE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What becomes of outputs that exist; by default they are an error.
+
+    `skip_existing` keeps those that are what they would be, makes those of ours that are not again, and never replaces
+    others; with `force` it does.
+    """
+
+    force: bool = False
+    skip_existing: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clip to encode, and what the manifest knows of its output."""
+
+    clip: Clip
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a clip: a result or an error, or neither where it was `skipped`, which says why.
+
+    `again` says why an output that was there already was made again; `entry` is what the manifest is to know.
+    """
+
+    clip: Clip
+    result: EncodeResult | None = None
+    error: Exception | None = None
+    skipped: str = ""
+    again: str = ""
+    entry: Entry | None = None
+
+
+Watch = Callable[[Clip], AbstractContextManager[Progress]]
+"""Opens what is told of the frames of a clip."""
+Deliver = Callable[[Outcome], None]
+"""Takes the outcomes, one at a time, as they come."""
+
+
+def failure(error: Exception) -> Exception:
+    """An error of one clip; one that ends the whole run is raised again."""
+    if isinstance(error, UsageError | Interrupted | BrokenPipeError):
+        raise error
+    return error
+
+
+def run_tasks(
+    tasks: Iterable[Task], model: Model, policy: Policy, watch: Watch, deliver: Deliver
+) -> Generator[None, None, None]:
+    """Encode clip after clip in the order of the tasks, and yield after each that was in the model.
+
+    `tasks` are taken and outcomes are delivered in threads of their own. What can be read or written only once, a pipe,
+    is read and written in this one, which signals reach.
+    """
+    stopped = Event()
+
+    def opened() -> Iterator[_Work]:
+        before: _Work | None = None
+        for task in tasks:
+            while before is not None and not before.has_read.wait(_PATIENCE_SECONDS):
+                if stopped.is_set():
+                    return
+            before = work = _Work(task, model, policy)
+            work.open()
+            yield work
+
+    def finish(work: _Work) -> None:
+        deliver(work.finish())
+
+    with (
+        contextlib.closing(read_ahead(opened(), _DEPTH, _Work.close)) as ahead,
+        WorkBehind(finish, _DEPTH, _Work.close) as behind,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(stopped.set)
+        for work in ahead:
+            try:
+                work.run(watch)
+            except BaseException:
+                work.close()
+                raise
+            behind.put(work)
+            yield
+
+
+class _Work:
+    """A task on its way through the steps of its encoding, and its outcome once that is known."""
+
+    def __init__(self, task: Task, model: Model, policy: Policy) -> None:
+        self._task, self._model, self._policy = task, model, policy
+        self._clip = clip = task.clip
+        self._encoding = Encoding(clip.source, clip.output, model, clip.options)
+        self.has_read = self._encoding.has_read
+        self._source: FileStamp | None = None
+        self._again = ""
+        self._outcome: Outcome | None = None
+        self._waits = is_read_once(clip.source) or clip.output is None or is_special(clip.output)
+
+    def close(self) -> None:
+        """Take away what there is of it; the output stays."""
+        self._encoding.close()
+
+    def open(self) -> None:
+        """See what is there, and open the clip."""
+        with self._step():
+            self._outcome = self._judge()
+            if self._outcome is not None:
+                self.close()
+            elif not self._waits:
+                self._open()
+
+    def run(self, watch: Watch) -> None:
+        """Run the model over the clip."""
+        if self._outcome is None:
+            with self._step(), watch(self._clip) as progress:
+                if self._waits:
+                    self._open()
+                self._encoding.run(progress)
+        if self._outcome is None and self._waits:
+            self.finish()
+
+    def finish(self) -> Outcome:
+        """Write the latents, and say what came of the clip."""
+        if self._outcome is None:
+            with self._step():
+                result = self._encoding.write()
+                entry = self._entry(result)
+                self._outcome = Outcome(clip=self._clip, result=result, again=self._again, entry=entry)
+            self.close()
+        assert self._outcome is not None
+        return self._outcome
+
+    def _judge(self) -> Outcome | None:
+        """What is known without encoding the clip: that its output is what it would be."""
+        clip, entry = self._clip, self._task.entry
+        if self._policy.skip_existing and clip.output is not None and clip.output.exists():
+            judgement = judge(clip, self._model, entry)
+            if judgement.keep and not (self._policy.force and judgement.reason == NOT_OURS):
+                return Outcome(clip=clip, skipped=judgement.reason, entry=judgement.entry)
+            self._again = judgement.reason
+        return None
+
+    def _open(self) -> None:
+        _make_folder(self._clip)
+        self._source = None if self._clip.source is None else FileStamp.of(self._clip.source)
+        self._encoding.open()
+
+    def _entry(self, result: EncodeResult) -> Entry | None:
+        """What the manifest is to say of the clip."""
+        clip, header = self._clip, result.header
+        if clip.root is None or clip.output is None or self._source is None:
+            return None
+        return Entry(
+            source=FileState(stamp=self._source, sha256=header.source_sha256),
+            latents=FileState(stamp=FileStamp.of(clip.output), sha256=sha256_of(clip.output)),
+            encoder_sha256=header.encoder_sha256,
+            settings=header.settings or {},
+            model=header.model,
+            num_frames=header.num_frames,
+            latents_shape=result.latents_shape,
+            seconds=round(result.seconds["total"] - result.seconds["load"], 4),
+        )
+
+    @contextlib.contextmanager
+    def _step(self) -> Iterator[None]:
+        """An error is the outcome, unless it ends the whole run; either way nothing is left."""
+        try:
+            yield
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, Exception):
+                raise
+            self._outcome = Outcome(clip=self._clip, error=failure(error))
+
+
+def _make_folder(clip: Clip) -> None:
+    """Make the folder of an output that mirrors the inputs; that of a single output must be there."""
+    if clip.root is None or clip.output is None:
+        return
+    try:
+        clip.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{clip.output.parent}: {error.strerror}; name another folder with -o") from error
