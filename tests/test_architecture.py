@@ -60,6 +60,7 @@ CONFINED = {
     "PIL": {"codec", "report"},
     "imageio_ffmpeg": {"metrics"},
     "torchmetrics": set(),
+    "ray": {"batch"},
 }
 WITHOUT_TORCH = {"errors", "config", "files", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.

@@ -1,5 +1,6 @@
 """Many clips: which they are, where they go, and the loop over them."""
 
+from vae3d_cli.batch.cluster import Cluster, Resources
 from vae3d_cli.batch.finding import Findings, Found, find_clips, is_several
 from vae3d_cli.batch.listing import read_list
 from vae3d_cli.batch.manifest import open_manifests
@@ -13,6 +14,7 @@ from vae3d_cli.batch.workers import ModelSource, local_sources
 __all__ = [
     "LATENTS_SUFFIX",
     "Clip",
+    "Cluster",
     "Engine",
     "Findings",
     "Found",
@@ -21,6 +23,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Processes",
+    "Resources",
     "Stored",
     "Verdict",
     "check_clips",

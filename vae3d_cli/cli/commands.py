@@ -21,7 +21,7 @@ from vae3d_cli.cli.build import (
 )
 from vae3d_cli.cli.clips import encode_all, plan_encode
 from vae3d_cli.cli.convert import convert
-from vae3d_cli.cli.engines import local_engine
+from vae3d_cli.cli.engines import EngineOptions, engine_for
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.jobs import Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
@@ -92,6 +92,9 @@ def encode(
     allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
     workers: options.Workers = None,
+    engine: options.Engine = options.EngineChoice.local,
+    worker_cpus: options.WorkerCpus = None,
+    worker_gpus: options.WorkerGpus = None,
     force: options.Force = False,
     skip_existing: options.SkipUpToDate = False,
     json: options.Json = False,
@@ -104,8 +107,9 @@ def encode(
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
+    engine_options = EngineOptions(engine, workers, worker_cpus, worker_gpus)
     plan = plan_encode(inputs or [], listed, output, codec_options, recursive=recursive)
-    encode_all(plan, settings, partial(local_engine, model, device, dtype, threads, workers, settings))
+    encode_all(plan, settings, partial(engine_for, engine_options, model, device, dtype, threads, settings))
 
 
 @app.command()

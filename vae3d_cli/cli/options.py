@@ -33,6 +33,13 @@ class ComputeDtypeChoice(StrEnum):
     fp16 = "fp16"
 
 
+class EngineChoice(StrEnum):
+    """Where clips are encoded."""
+
+    local = "local"
+    ray = "ray"
+
+
 class FormatChoice(StrEnum):
     """Whose files of latents."""
 
@@ -210,6 +217,19 @@ Scaled = Annotated[
     typer.Option("--scaled/--unscaled", help="Multiply latents by the model's scaling factor, as trainers want them."),
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.")]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(help="Where clips are encoded: here, or as tasks of a Ray cluster (needs the extra vae3d-cli[ray])."),
+]
+WorkerCpus = Annotated[
+    float | None, typer.Option(metavar="N", min=0, help="CPUs of a Ray worker, and its threads.  [default: 1]")
+]
+WorkerGpus = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N", min=0, help="GPUs of a Ray worker; a part of one is shared.  [default: 1 if the cluster has any]"
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
