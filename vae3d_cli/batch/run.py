@@ -104,12 +104,14 @@ def encode_clips(
             manifest.add_error(outcome.clip, outcome.error)
         show(outcome)
 
-    engine.run(_tasks(clips, manifests), policy, watch, deliver)
+    folders: set[Path] = set()
+    engine.run(_tasks(clips, manifests, folders), policy, watch, deliver)
+    for folder in folders:
+        remove_orphans(folder)  # of workers that were lost
 
 
-def _tasks(clips: Sequence[Clip], manifests: Manifests) -> Iterator[Task]:
-    """Clip after clip; what killed runs left in a folder is taken away before its first."""
-    seen: set[Path] = set()
+def _tasks(clips: Sequence[Clip], manifests: Manifests, seen: set[Path]) -> Iterator[Task]:
+    """Clip after clip; what killed runs left in a folder is taken away before its first, and then it was seen."""
     for clip in clips:
         manifest = manifests.of(clip)
         if manifest is not None and clip.output is not None and clip.output.parent not in seen:
