@@ -7,11 +7,14 @@ soon as it is done. Ray Data works on blocks of rows, retries a block, and gives
 import contextlib
 import logging
 import os
+import re
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from threading import get_ident
+from typing import IO, Any, cast
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, run_tasks
@@ -24,6 +27,9 @@ from vae3d_cli.weights import Model
 _MOST_PENDING = 256
 # For what is at work to take its temporary files away, when the run is stopped.
 _SECONDS_TO_END = 10
+# What colours a terminal.
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class Cluster:
             WorkerError: The cluster cannot be reached, or has no room for a worker.
             WeightsError: The model cannot be loaded where it is to run.
         """
-        with _connection() as ray:
+        with _own_stdout(), _connection() as ray:
             encode = ray.remote(**self._options(ray))(_encode)
             folder = os.getcwd()  # noqa: PTH109
             pending: dict[Any, Task] = {}
@@ -88,6 +94,30 @@ class Cluster:
             "max_retries": MAX_LOSSES,
             "max_calls": 0,  # a worker with a GPU would end after every task, and its model with it
         }
+
+
+class _ThreadStdout:
+    """Standard output for this thread; what others print, Ray's on the state of the cluster, goes to the log."""
+
+    def __init__(self) -> None:
+        self._stdout, self._thread = sys.stdout, get_ident()
+
+    def write(self, text: str) -> int:
+        """Write or log a text."""
+        if get_ident() == self._thread:
+            return self._stdout.write(text)
+        for line in _ESCAPES.sub("", text).splitlines():
+            if line.strip():
+                _logger.info("Ray: %s", line)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stdout, name)
+
+
+def _own_stdout() -> contextlib.AbstractContextManager[Any]:
+    """Keep standard output for results, which another program may read."""
+    return contextlib.redirect_stdout(cast(IO[str], _ThreadStdout()))
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ class Processes:
                                 f"a worker died ({cause}) before its model was loaded; if memory ran out, take fewer "
                                 "--workers"
                             ) from None
+                        _logger.warning("a worker died (%s); what it had is tried again", cause)
                         for outcome in waiting.give_back(worker.tasks, cause):
                             deliver(outcome)
                         another = start(worker.model)

@@ -1,0 +1,125 @@
+"""A Ray cluster of two workers on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.clips import write_clip
+from tests.commands import assert_failed, run, start
+from tests.outputs import assert_done_once, identities, manifest
+
+NUM_CLIPS = 16
+Arguments = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A cluster, and the process of each node that starts its workers."""
+
+    address: str
+    raylets: list[int]
+
+    def tasks(self, node: int) -> list[psutil.Process]:
+        """The processes that encode clips on a node."""
+        return [child for child in self._children(node) if child.name().startswith("ray::_encode")]
+
+    def kill(self, node: int) -> None:
+        """Have a node end as a machine does that loses its power."""
+        children = self._children(node)
+        os.kill(self.raylets[node], signal.SIGKILL)
+        for child in children:
+            child.kill()
+
+    def _children(self, node: int) -> list[psutil.Process]:
+        return psutil.Process(self.raylets[node]).children(recursive=True)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Nodes]:
+    """In a process of its own, for Ray leaves much to be cleaned where it was."""
+    command = [sys.executable, "-m", "tests.ray_cluster"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        yield Nodes(**json.loads(process.stdout.readline()))
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, small_checkpoint: Path, cluster: Nodes, monkeypatch: pytest.MonkeyPatch) -> Arguments:
+    """A command for the cluster, and clips."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    for number in range(NUM_CLIPS):
+        path = tmp_path / "clips" / str(number % 3) / f"{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, 150 + number, 64, 64)
+    return ("encode", "clips", "-r", "-q", "-m", small_checkpoint, "--threads", 1)
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_node_and_a_worker_that_die_lose_nothing_and_nothing_is_done_twice(
+    arguments: Arguments, cluster: Nodes, tmp_path: Path
+) -> None:
+    with start(*arguments, "-o", "out", "--engine", "ray", stdout=subprocess.PIPE) as process:
+        wait_for(lambda: cluster.tasks(0) and cluster.tasks(1) and len(identities(Path("out"))) > 2, process)
+        (worker,) = cluster.tasks(0)
+        worker.kill()
+        wait_for(lambda: len(identities(Path("out"))) > 5 and cluster.tasks(1), process)
+        lost = cluster.tasks(1)
+        cluster.kill(1)
+        stdout, errors = process.communicate(timeout=90)
+    assert (process.returncode, errors) == (0, b"")
+    assert not psutil.wait_procs(lost, timeout=10)[1]
+    names = identities(Path("out"))
+    assert sorted(stdout.decode().split()) == sorted(f"out/{name}" for name in names)
+    assert run(*arguments, "-o", "here").exit_code == 0
+    assert len(names) == NUM_CLIPS
+    assert_done_once(tmp_path / "out", tmp_path / "here")
+    again = run(*arguments, "-o", "out", "--skip-existing", "--engine", "local")
+    assert (again.exit_code, again.stdout) == (0, ""), "the engine is no setting"
+
+
+def test_a_run_that_is_stopped_leaves_whole_files_and_its_workers_free(arguments: Arguments, cluster: Nodes) -> None:
+    (Path("clips") / "bad.mp4").write_text("no video")
+    command = (*arguments, "-o", "out", "--engine", "ray")
+    with start(*command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: len(identities(Path("out"))) > 2, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert b"Traceback" not in errors
+    assert not [*Path("out").rglob(".vae3d-*")]
+    kept = identities(Path("out"))
+    with start(*command, "--skip-existing", "--workers", 1, stdout=subprocess.PIPE) as process:
+        stdout, errors = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert len(stdout.splitlines()) == NUM_CLIPS - len(kept)
+    bad, summary = errors.decode().splitlines()
+    assert bad.startswith("vae3d: error: clips/bad.mp4: not a readable video")
+    assert "1 of 17 inputs failed" in summary
+    assert kept.items() <= identities(Path("out")).items()
+    assert len([line for line in manifest(Path("out")) if "error" not in line]) == NUM_CLIPS
+    assert not [task for node in (0, 1) for task in cluster.tasks(node)]
+
+
+def test_without_ray_the_call_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 2)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_failed(run("encode", clip, "--engine", "ray"), 2, "Ray is not installed; pip install 'vae3d-cli[ray]'")
