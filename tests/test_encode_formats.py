@@ -1,6 +1,7 @@
 """Clips encoded straight into the files of other tools; what is written is read by the facts of the formats alone."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -231,12 +232,16 @@ def test_two_clips_of_a_folder_with_one_stem_and_one_first_frame_are_status_2(
 
 
 @pytest.mark.usefixtures("folder")
-def test_parts_of_a_clip_lie_side_by_side_and_each_is_known_by_its_first_frame(encode: Encode) -> None:
-    parts = [{"path": "clips/a.mp4", "frames": frames, "output": "parts"} for frames in ("0:5", "5", "2:7", "6:7")]
-    Path("list").write_text("\n".join(json.dumps(part) for part in parts if part["frames"] != "5"))
+def test_parts_of_a_clip_lie_side_by_side_and_each_is_known_by_its_first_frame(
+    encode: Encode, hunyuanvideo_folder: Path
+) -> None:
+    parts = [{"path": "clips/a.mp4", "frames": frames, "output": "parts"} for frames in ("0:5", "2:7", "6:9")]
+    Path("list").write_text("\n".join(map(json.dumps, parts)))
     names = [f"a{part}_0030x0020_hv.safetensors" for part in ("_00000-005", "_00002-005", "")]
     assert encode("musubi", "--list", "list", "-q") == [f"parts/{name}" for name in names]
-    assert encode("musubi", "--list", "list", "-q", "--skip-existing") == []
+    again = ("encode", "--list", "list", "-o", "out", "-m", hunyuanvideo_folder, "--format", "musubi")
+    assert run(*again, "--skip-existing").stderr.endswith("inputs were skipped: 3 up to date\n")
+    assert run(*again, "--force", "-q").stdout.count("\n") == 3
     Path("out/parts", names[0]).unlink()
     Path("out/parts", names[2]).unlink()
     assert encode("musubi", "--list", "list", "-q", "--skip-existing") == [f"parts/{names[0]}", f"parts/{names[2]}"]
@@ -306,10 +311,29 @@ def test_a_cache_that_is_made_again_under_another_name_takes_the_place_of_the_ol
         assert run("info", "--verify", "out").exit_code == 0, "the manifest lists nothing that is gone"
     (line,) = (line for line in lines()[-3:] if line["output"] == A)
     assert line["replaces"] == ["a_0030x0020_hv.safetensors"]
+    os.utime(Path("out", A))
+    assert encode("musubi", "--skip-existing") == []
+    assert (lines()[-1]["output"], "replaces" in lines()[-1]) == (A, False)
     result = run(
         "encode", "clips", "-r", "-o", "out", "-m", hunyuanvideo_folder, "--format", "musubi", "--frames", 5, "-f"
     )
     assert f"a_00000-005_0030x0020_hv.safetensors: takes the place of {A}, which was removed" in result.stderr
+
+
+def test_another_model_and_a_clip_that_changed_while_it_was_read_make_a_cache_anew(
+    tmp_path: Path, encode: Encode, hunyuanvideo_folder: Path
+) -> None:
+    encode("musubi")
+    other = shutil.copytree(hunyuanvideo_folder, tmp_path / "other")
+    weights = load_file(other / "diffusion_pytorch_model.safetensors")
+    weights["encoder.conv_in.conv.bias"] += 1
+    save_file(weights, other / "diffusion_pytorch_model.safetensors")
+    assert encode("musubi", "--skip-existing", "-m", other) == [A, PICTURE, B]
+    assert encode("musubi", "--skip-existing", "-m", other) == []
+    first, *rest = lines()[-3:]
+    first["source"]["sha256"] = None
+    Path("out", NAME).write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
+    assert encode("musubi", "--skip-existing", "-m", other) == [A]
 
 
 def test_a_clip_that_fails_leaves_its_old_cache(folder: Path, encode: Encode) -> None:

@@ -129,7 +129,7 @@ class Manifest:
     def add(self, clip: Clip, entry: Entry) -> None:
         """Write that the output of a clip is there."""
         self._append(clip, entry.to_json())
-        _take(self._entries, self._name_of(clip), entry)
+        self._entries[self._name_of(clip)] = entry
 
     def add_error(self, clip: Clip, error: Exception) -> None:
         """Write that a clip failed."""
@@ -206,7 +206,10 @@ def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
             line = json.loads(text)
             found = line["format"]
             if found == FORMAT and "error" not in line:
-                _take(entries, str(line["output"]), Entry.from_json(line))
+                entry, output = Entry.from_json(line), str(line["output"])
+                for name in entry.replaces:
+                    entries.pop(str(PurePosixPath(output).with_name(name)), None)
+                entries[output] = entry
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise damaged from error
         if found != FORMAT:
@@ -216,13 +219,6 @@ def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
             )
         end += len(text)
     return entries, end
-
-
-def _take(entries: dict[str, Entry], output: str, entry: Entry) -> None:
-    """Have a line count, and those of the files that it replaces no longer."""
-    for name in entry.replaces:
-        entries.pop(str(PurePosixPath(output).with_name(name)), None)
-    entries[output] = entry
 
 
 class Manifests:
