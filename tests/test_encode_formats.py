@@ -446,3 +446,15 @@ def test_a_name_leads_back_to_its_stem_and_first_frame(stem: str, num_latent_fra
 )
 def test_other_names_are_no_caches(name: str) -> None:
     assert list(musubi_names(name)) == []
+
+
+def test_workers_write_the_same_and_replace_the_same(encode: Encode, small_checkpoint: Path) -> None:
+    encode("musubi", "--frames", 3, "-q")
+    assert sorted(encode("musubi", "--skip-existing", "--workers", 2, "-q")) == [A, PICTURE, B]
+    several, entries = files(), {line["output"]: line.get("replaces", []) for line in lines()[3:]}
+    assert entries == {A: ["a_00000-005_0030x0020_hv.safetensors"], PICTURE: [], B: []}
+    assert encode("musubi", "--skip-existing", "--workers", 2, "-q") == []
+    assert encode("musubi", "--force", "-q") == [A, PICTURE, B]
+    assert files() == several
+    arguments = ("encode", "clips", "-r", "-o", "none", "-m", small_checkpoint, "--workers", 2)
+    assert_failed(run(*arguments, "--format", "comfyui"), 2, "--format comfyui with the model small.safetensors: its")
