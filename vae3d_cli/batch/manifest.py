@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO
 
@@ -42,7 +42,10 @@ class FileState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is known of a latents file that was written: of what, as what, and the seconds that it took if known."""
+    """What is known of a latents file that was written: of what, as what, and the seconds that it took if known.
+
+    `replaces` are the names of files beside it that were removed when it took their place.
+    """
 
     source: FileState
     latents: FileState
@@ -52,6 +55,7 @@ class Entry:
     num_frames: int
     latents_shape: tuple[int, ...]
     seconds: float | None
+    replaces: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The part of a line behind the names."""
@@ -64,6 +68,7 @@ class Entry:
             "source": self.source.to_json(),
             "latents": self.latents.to_json(),
             "seconds": self.seconds,
+            **({"replaces": list(self.replaces)} if self.replaces else {}),
         }
 
     @classmethod
@@ -78,6 +83,7 @@ class Entry:
             num_frames=int(str(line["num_frames"])),
             latents_shape=tuple(int(str(size)) for size in line["latents_shape"]),
             seconds=None,
+            replaces=tuple(str(name) for name in line.get("replaces", ())),
         )
 
 
@@ -200,7 +206,10 @@ def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
             line = json.loads(text)
             found = line["format"]
             if found == FORMAT and "error" not in line:
-                entries[str(line["output"])] = Entry.from_json(line)
+                entry, output = Entry.from_json(line), str(line["output"])
+                for name in entry.replaces:
+                    entries.pop(str(PurePosixPath(output).with_name(name)), None)
+                entries[output] = entry
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise damaged from error
         if found != FORMAT:

@@ -6,6 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
+from vae3d_cli.batch.caches import Caches
 from vae3d_cli.batch.checks import Checks
 from vae3d_cli.batch.manifest import Manifests
 from vae3d_cli.batch.planning import Clip
@@ -67,9 +68,9 @@ class InProcess:
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:
     """The clips that are to be encoded or looked at, and what is known of the others before any work."""
-    checks = Checks(overwrite=policy.force or policy.skip_existing)
+    checks, caches = Checks(overwrite=policy.force or policy.skip_existing), Caches()
     ready, outcomes = [], []
-    for clip in clips:
+    for clip in map(caches.located, clips):
         try:
             exists = checks.check(clip)
         except Exception as error:
@@ -99,7 +100,7 @@ def encode_clips(
     def deliver(outcome: Outcome) -> None:
         manifest = manifests.of(outcome.clip)
         if manifest is not None and outcome.entry is not None:
-            manifest.add(outcome.clip, outcome.entry)
+            manifest.add(outcome.written, outcome.entry)
         elif manifest is not None and outcome.error is not None:
             manifest.add_error(outcome.clip, outcome.error)
         show(outcome)

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Event
 
-from vae3d_cli.batch.existing import NOT_OURS, judge
+from vae3d_cli.batch.caches import take_place
+from vae3d_cli.batch.existing import judge
 from vae3d_cli.batch.manifest import Entry, FileState
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.codec import EncodeResult, Encoding, Progress, WorkBehind, read_ahead
@@ -53,6 +54,11 @@ class Outcome:
     skipped: str = ""
     again: str = ""
     entry: Entry | None = None
+
+    @property
+    def written(self) -> Clip:
+        """The clip, with the output that was written."""
+        return self.clip if self.result is None else self.clip.written(self.result)
 
 
 Watch = Callable[[Clip], AbstractContextManager[Progress]]
@@ -113,7 +119,7 @@ class _Work:
     def __init__(self, task: Task, model: Model, policy: Policy) -> None:
         self._task, self._model, self._policy = task, model, policy
         self._clip = clip = task.clip
-        self._encoding = Encoding(clip.source, clip.output, model, clip.options)
+        self._encoding = Encoding(clip.source, clip.target, model, clip.options)
         self.has_read = self._encoding.has_read
         self._source: FileStamp | None = None
         self._again = ""
@@ -147,8 +153,8 @@ class _Work:
         """Write the latents, and say what came of the clip."""
         if self._outcome is None:
             with self._step():
-                result = self._encoding.write()
-                entry = self._entry(result)
+                result, others = take_place(self._clip, self._encoding.write())
+                entry = self._entry(result, others)
                 self._outcome = Outcome(clip=self._clip, result=result, again=self._again, entry=entry)
             self.close()
         assert self._outcome is not None
@@ -159,7 +165,7 @@ class _Work:
         clip, entry = self._clip, self._task.entry
         if self._policy.skip_existing and clip.output is not None and clip.output.exists():
             judgement = judge(clip, self._model, entry)
-            if judgement.keep and not (self._policy.force and judgement.reason == NOT_OURS):
+            if judgement.keep and (judgement.ours or not self._policy.force):
                 return Outcome(clip=clip, skipped=judgement.reason, entry=judgement.entry)
             self._again = judgement.reason
         return None
@@ -169,9 +175,9 @@ class _Work:
         self._source = None if self._clip.source is None else FileStamp.of(self._clip.source)
         self._encoding.open()
 
-    def _entry(self, result: EncodeResult) -> Entry | None:
+    def _entry(self, result: EncodeResult, replaces: tuple[str, ...]) -> Entry | None:
         """What the manifest is to say of the clip."""
-        clip, header = self._clip, result.header
+        clip, header = self._clip.written(result), result.header
         if clip.root is None or clip.output is None or self._source is None:
             return None
         return Entry(
@@ -183,6 +189,7 @@ class _Work:
             num_frames=header.num_frames,
             latents_shape=result.latents_shape,
             seconds=round(result.seconds["total"] - result.seconds["load"], 4),
+            replaces=replaces,
         )
 
     @contextlib.contextmanager

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from vae3d_cli.batch.finding import is_folder
 from vae3d_cli.batch.manifest import NAME, read_manifest
-from vae3d_cli.batch.planning import LATENTS_SUFFIX
 from vae3d_cli.config import TinyConfig
 from vae3d_cli.errors import InputError, LatentsError, OutputError, Vae3dError
 from vae3d_cli.files import check_input, sha256_of
 from vae3d_cli.geometry import latents_shape
-from vae3d_cli.latents import LatentsReader, Owner, owner_of
+from vae3d_cli.latents import SUFFIXES, LatentsReader, Owner, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,8 @@ def find_latents(path: Path) -> list[Stored | Verdict]:
             else:
                 known |= {Path(folder) / output: entry.latents.sha256 for output, entry in entries.items()}
         # What is hidden is half written, or left by a run that was killed.
-        paths |= {Path(folder) / name for name in names if name.endswith(LATENTS_SUFFIX) and not name.startswith(".")}
+        shown = (name for name in names if not name.startswith("."))
+        paths |= {Path(folder) / name for name in shown if name.endswith(tuple(SUFFIXES.values()))}
     found += [Stored(each, known.get(each), found=True) for each in sorted(paths | known.keys())]
     return found or [Verdict(path, InputError(f"{path}: there are no latents files in it; check the name"))]
 
@@ -85,13 +85,13 @@ def _check(file: Stored) -> None:
         InputError: It cannot be read.
     """
     with LatentsReader(file.path) as latents:
-        header = latents.header
+        said = latents.said
         # Channels are the model's own; the sizes are the same for all.
-        sizes = latents_shape(header.num_frames, header.height, header.width, TinyConfig())[1:]
+        sizes = latents_shape(said.num_frames, said.height, said.width, TinyConfig())[1:]
         if latents.shape[1:] != sizes:
             raise LatentsError(
-                f"{file.path}: has the sizes {list(latents.shape[1:])}, and {header.num_frames} frames of "
-                f"{header.width}x{header.height} have {list(sizes)}; encode the clip again"
+                f"{file.path}: has the sizes {list(latents.shape[1:])}, and {said.num_frames} frames of "
+                f"{said.width}x{said.height} have {list(sizes)}; encode the clip again"
             )
         latents.check()
     if file.sha256 is not None and sha256_of(file.path) != file.sha256:

@@ -28,6 +28,7 @@ def encode_options(
     device: str,
     *,
     scaled: bool,
+    format_: options.FormatChoice = options.FormatChoice.vae3d,
 ) -> "EncodeOptions":
     """How to encode, once it is known to be possible."""
     if seed is not None and posterior is not options.PosteriorChoice.sample:
@@ -47,6 +48,7 @@ def encode_options(
         strategy=strategy,
         scaled=scaled,
         reading=reading,
+        format=format_.value,
     )
 
 

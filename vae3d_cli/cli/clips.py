@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae3d_cli.cli import present
-from vae3d_cli.cli.jobs import PIPE, Target, plan_jobs
+from vae3d_cli.cli.jobs import PIPE, Target, check_names, plan_jobs
+from vae3d_cli.cli.options import FormatChoice
 from vae3d_cli.cli.parse import parse_frames, parse_rate, parse_size
 from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.console import print_detail, progress_bars
@@ -47,12 +48,15 @@ def plan_encode(
         UsageError: There is no input, a pipe or a terminal where it cannot be, or two clips with one output.
         InputError: The list cannot be read.
     """
-    from vae3d_cli.batch import LATENTS_SUFFIX, Clip, Found, find_clips, is_several, plan_clips, read_list
+    from vae3d_cli.batch import Clip, Found, find_clips, is_several, plan_clips, read_list
+    from vae3d_cli.codec import SUFFIXES
 
     if "" in inputs:
         raise UsageError("'': names no file")
-    if listed is None and len(inputs) == 1 and not is_several(Path(inputs[0])):
-        target = Target("-o", output, lambda stem: f"{stem}{LATENTS_SUFFIX}", beside_input=True)
+    if options.format == FormatChoice.musubi:
+        check_names(inputs, output)
+    elif listed is None and len(inputs) == 1 and not is_several(Path(inputs[0])):
+        target = Target("-o", output, lambda stem: f"{stem}{SUFFIXES[options.format]}", beside_input=True)
         (job,) = plan_jobs(inputs, {"output": target})
         return EncodePlan([Clip(job.name, job.source, job.outputs["output"], options)], [], [])
     if listed is None and not inputs:

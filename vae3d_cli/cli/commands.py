@@ -85,6 +85,7 @@ def encode(
     seed: options.Seed = None,
     latents_dtype: options.LatentsDtype = None,
     scaled: options.Scaled = False,
+    format_: options.EncodedFormat = options.FormatChoice.vae3d,
     frames: options.Frames = None,
     fps: options.Fps = None,
     size: options.Size = None,
@@ -106,10 +107,12 @@ def encode(
     settings = Settings(force, skip_existing, json, quiet, verbose, progress)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
-    codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
+    codec_options = encode_options(
+        posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled, format_=format_
+    )
     engine_options = EngineOptions(engine, workers, worker_cpus, worker_gpus)
     plan = plan_encode(inputs or [], listed, output, codec_options, recursive=recursive)
-    encode_all(plan, settings, partial(engine_for, engine_options, model, device, dtype, threads, settings))
+    encode_all(plan, settings, partial(engine_for, engine_options, model, device, dtype, threads, format_, settings))
 
 
 @app.command()

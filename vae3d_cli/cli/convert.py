@@ -10,15 +10,13 @@ import typer
 from vae3d_cli.cli import options
 from vae3d_cli.cli.build import told
 from vae3d_cli.cli.guard import guarded
-from vae3d_cli.cli.jobs import PIPE, Job, Target, is_done, make_folders, plan_jobs
+from vae3d_cli.cli.jobs import PIPE, Job, Target, check_names, is_done, make_folders, plan_jobs
 from vae3d_cli.cli.runner import Settings, run_jobs
 from vae3d_cli.console import print_detail, print_json, print_path, progress_bar
-from vae3d_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import ConvertResult
 
-_SUFFIXES = {options.FormatChoice.vae3d: ".safetensors", options.FormatChoice.comfyui: ".latent"}
 Output = Annotated[
     str,
     typer.Option(
@@ -29,17 +27,13 @@ Output = Annotated[
         "standard output.",
     ),
 ]
-Format = Annotated[
-    options.FormatChoice,
-    typer.Option("--format", help="That of vae3d, of musubi-tuner's caches, or of ComfyUI's .latent."),
-]
 
 
 @guarded
 def convert(
     inputs: options.LatentsInputs,
     output: Output,
-    format_: Format,
+    format_: options.Format,
     fps: options.RateOfLatents = None,
     scaled: options.ScaleOfLatents = None,
     force: options.Force = False,
@@ -73,11 +67,10 @@ def convert(
 def _plan(inputs: list[str], output: str, format_: options.FormatChoice) -> list[Job]:
     """A job for each input, without its output where only the input says how that is named."""
     if format_ is not options.FormatChoice.musubi:
-        return plan_jobs(inputs, {"output": Target("-o", output, lambda stem: f"{stem}{_SUFFIXES[format_]}")})
-    if PIPE in inputs:
-        raise UsageError("-: standard input has no name to name musubi-tuner's cache after; give a file")
-    if output == PIPE:
-        raise UsageError("-o -: musubi-tuner knows its caches by their names; give a folder")
+        from vae3d_cli.codec import SUFFIXES
+
+        return plan_jobs(inputs, {"output": Target("-o", output, lambda stem: f"{stem}{SUFFIXES[format_]}")})
+    check_names(inputs, output)
     jobs = plan_jobs(inputs, {"output": Target("-o", output, lambda stem: stem)})
     return [replace(job, outputs={}) for job in jobs]
 

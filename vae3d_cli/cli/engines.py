@@ -38,11 +38,17 @@ def engine_for(
     device: str,
     dtype: options.ComputeDtypeChoice,
     threads: int | None,
+    format_: options.FormatChoice,
     settings: Settings,
     num_clips: int,
 ) -> "Engine":
-    """The engine for so many clips; on this machine it is this process where one worker is enough."""
+    """The engine for so many clips; on this machine it is this process where one worker is enough.
+
+    Raises:
+        UsageError: The model is loaded here, and the format does not hold its latents.
+    """
     from vae3d_cli.batch import Cluster, InProcess, ModelSource, Processes, Resources, local_sources
+    from vae3d_cli.codec import check_format
     from vae3d_cli.weights import fetch_model
 
     def loaded(facts: "ModelFacts") -> None:
@@ -55,7 +61,9 @@ def engine_for(
         return Cluster(source, Resources(cpus=cpus, gpus=by.gpus, most_at_once=by.workers), loaded)
     sources = local_sources(model, device, dtype.value, threads, by.workers, num_clips)
     if len(sources) == 1:
-        return InProcess(load(model, device, dtype, threads, settings))
+        loaded_here = load(model, device, dtype, threads, settings)
+        check_format(format_.value, loaded_here)
+        return InProcess(loaded_here)
     prepare(model, settings)
     fetch_model(model)
     return Processes(sources, loaded)

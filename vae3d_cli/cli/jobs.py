@@ -76,6 +76,18 @@ def plan_jobs(inputs: list[str], targets: dict[str, Target], models: Sequence[st
     return jobs
 
 
+def check_names(inputs: Sequence[str], output: str | None) -> None:
+    """See that neither input nor output is a pipe: musubi-tuner knows its caches by their names.
+
+    Raises:
+        UsageError: One is.
+    """
+    if PIPE in inputs:
+        raise UsageError("-: standard input has no name to name musubi-tuner's cache after; give a file")
+    if output == PIPE:
+        raise UsageError("-o -: musubi-tuner knows its caches by their names; give a folder")
+
+
 def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) -> list[Path | None]:
     """The path of an output of one job, in a list that is empty where there is none."""
     if target.name_after is None:

@@ -48,6 +48,11 @@ class FormatChoice(StrEnum):
     comfyui = "comfyui"
 
 
+_FORMATS = "That of vae3d, of musubi-tuner's caches, or of ComfyUI's .latent"
+Format = Annotated[FormatChoice, typer.Option("--format", help=f"{_FORMATS}.")]
+EncodedFormat = Annotated[
+    FormatChoice, typer.Option("--format", help=f"{_FORMATS}; the last two for HunyuanVideo's latents.")
+]
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos or images; - is standard input.")]
 ClipInputs = Annotated[
     list[str] | None,
@@ -71,8 +76,8 @@ LatentsOutput = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="Latents file; a folder for several inputs, a folder or a list; - is standard output. "
-        "Default: clip.safetensors beside clip.mp4.",
+        help="Latents file; a folder for several inputs, a folder or a list, and for musubi, whose files have names of "
+        "their own; - is standard output. Default: clip.safetensors (.latent for comfyui) beside clip.mp4.",
     ),
 ]
 LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS", help="Latents files; - is standard input.")]

@@ -5,16 +5,18 @@ from vae3d_cli.codec.dataset import LatentsDataset
 from vae3d_cli.codec.decode import DecodeOptions, decode_video
 from vae3d_cli.codec.encode import Encoding, encode_video
 from vae3d_cli.codec.extras import find_extras
+from vae3d_cli.codec.formats import check_format
 from vae3d_cli.codec.info import LatentsDescription, VideoDescription, describe
 from vae3d_cli.codec.options import EncodeOptions, Progress
 from vae3d_cli.codec.overlap import WorkBehind, read_ahead
 from vae3d_cli.codec.reading import EncodedClip
 from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
 from vae3d_cli.codec.roundtrip import ShowFrame, Viewer, roundtrip_video
-from vae3d_cli.latents import Told
+from vae3d_cli.latents import SUFFIXES, Told
 from vae3d_cli.metrics import Extras
 
 __all__ = [
+    "SUFFIXES",
     "Conversion",
     "ConvertResult",
     "DecodeOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "VideoDescription",
     "Viewer",
     "WorkBehind",
+    "check_format",
     "decode_video",
     "describe",
     "encode_video",

@@ -7,9 +7,10 @@ from pathlib import Path
 from threading import Event
 from types import TracebackType
 
+from vae3d_cli.codec.formats import check_format, place_of, write_latents
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.options import EncodeOptions, Progress, ignore_progress
-from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
+from vae3d_cli.codec.outputs import display_name, latents_spool
 from vae3d_cli.codec.reading import Reading
 from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.errors import VideoError
@@ -28,9 +29,10 @@ def encode_video(
 ) -> EncodeResult:
     """Encode the video `source` into the latents file `output`; `None` is standard input or output.
 
-    `progress` is told of every frame.
+    For musubi-tuner `output` is a folder, in which the file has a name of its own. `progress` is told of every frame.
 
     Raises:
+        UsageError: The format does not hold the model's latents, or cannot be written to a pipe.
         VideoError: The video cannot be read.
         LatentsError: The latents are not finite in the type that they are stored in.
         OutputError: The output cannot be written.
@@ -72,8 +74,10 @@ class Encoding:
     def open(self) -> None:
         """Open the source, and begin to read it ahead."""
         with self._step(), contextlib.ExitStack() as stack:
+            check_format(self._options.format, self._model)
+            self._place = place_of(self._source, self._output, self._options.format)
             dtype = self._options.latents_dtype or self._model.dtype
-            self._spool = stack.enter_context(latents_spool(self._output, dtype))
+            self._spool = stack.enter_context(latents_spool(self._place, dtype))
             refuse_latents(self._source)
             video = stack.enter_context(VideoReader(self._source, self._options.reading))
             self._reading = stack.enter_context(Reading(video, self._options, self.has_read))
@@ -88,18 +92,18 @@ class Encoding:
         """Write the latents file."""
         with self._step():
             clip = self._clip.hashed()
-            with binary_output(self._output) as out:
-                self._spool.write(out, clip.header, clip.timing.pts)
+            written, losses = write_latents(self._spool, clip, self._place, self._options)
         loading = self._model.load_seconds
         return EncodeResult(
             input=display_name(self._source),
-            output=display_name(self._output),
+            output=display_name(written),
+            format=self._options.format,
             model=self._model.facts,
             header=clip.header,
             num_frames=clip.header.num_frames,
             latents_shape=self._spool.shape,
             seconds={"load": loading, "encode": clip.seconds, "total": loading + self._seconds},
-            notes=clip.notes,
+            notes=(*clip.notes, *losses),
         )
 
     @contextlib.contextmanager

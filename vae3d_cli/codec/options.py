@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
+from vae3d_cli.errors import UsageError
 from vae3d_cli.execution import StrategyOptions
 from vae3d_cli.geometry import FrameRange, Protocol
+from vae3d_cli.latents import MOMENTS, SUFFIXES, VAE3D, settings_of
 from vae3d_cli.video import ReadOptions
 from vae3d_cli.weights import ModelFacts
 
@@ -24,7 +26,11 @@ class EncodeOptions:
 
     `seed` is for `sample`, and drawn where it is not given. `scaled` multiplies the latents by the scaling factor;
     moments stay as they are. `reading` is how the video is read: its rate, its size, and what to do with damage.
-    `protocol` is the one that frames and size are of (see `by`): a clip that has fewer frames is an error.
+    `protocol` is the one that frames and size are of (see `by`): a clip that has fewer frames is an error. `format` is
+    `vae3d`, `musubi` or `comfyui`, of which the last two hold latents of HunyuanVideo, unscaled.
+
+    Raises:
+        UsageError: There is no such format, or it does not hold what is asked for.
     """
 
     posterior: str = "mode"
@@ -35,6 +41,16 @@ class EncodeOptions:
     scaled: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
     protocol: Protocol | None = None
+    format: str = VAE3D
+
+    def __post_init__(self) -> None:
+        """See that the format holds what is asked for."""
+        if self.format not in SUFFIXES:
+            raise UsageError(f"--format {self.format}: there is no such format; give one of {', '.join(SUFFIXES)}")
+        if self.format != VAE3D and self.posterior == MOMENTS:
+            raise UsageError(f"--posterior moments: --format {self.format} holds latents; give mode or sample")
+        if self.format != VAE3D and self.scaled:
+            raise UsageError(f"--scaled: the latents of --format {self.format} are unscaled; leave it out")
 
     def settings(self, model: ModelFacts) -> dict[str, object]:
         """What decides the numbers, beside the clip and the encoder, as JSON has it; what is not asked for is left out.
@@ -57,6 +73,7 @@ class EncodeOptions:
             "protocol": None if self.protocol is None else self.protocol.name,
             "deinterlace": reading.deinterlace,
             "allow_damaged": reading.allow_damaged,
+            **settings_of(self.format),
         }
         return {name: value for name, value in asked.items() if value is not None and value is not False}
 

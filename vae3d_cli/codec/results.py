@@ -68,13 +68,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeResult(Run):
-    """A clip was encoded into `output` (`-` for standard output)."""
+    """A clip was encoded into `output` (`-` for standard output) in `format`."""
 
     output: str
+    format: str
 
     def to_json(self) -> dict[str, object]:
         """One JSON object."""
-        return {**super().to_json(), "output": self.output}
+        return {**super().to_json(), "output": self.output, "format": self.format}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from vae3d_cli.errors import VideoError
 from vae3d_cli.execution import TILED
 from vae3d_cli.files import STDIN_NAME, AnyPath, as_path, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import TileSizes, tile_borders
-from vae3d_cli.latents import LatentsHeader, LatentsSpool
+from vae3d_cli.latents import VAE3D, LatentsHeader, LatentsSpool
 from vae3d_cli.metrics import Extras, FidelityMeter
 from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Frame, Span, VideoReader, check_audio, suffix_of
 from vae3d_cli.weights import Model
@@ -56,10 +56,10 @@ def roundtrip_video(
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
     `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
-    difference; for `latents`; and for `csv`, a table of every frame's measures. `None` is standard output. `encoder`
-    says how the videos are written, with the audio of the source copied into them; `extras` which further measures are
-    taken. `viewer` is shown every frame. The video is read twice, so memory does not grow with it; `progress` is told
-    of every frame twice.
+    difference; for `latents`, whose format is our own; and for `csv`, a table of every frame's measures. `None` is
+    standard output. `encoder` says how the videos are written, with the audio of the source copied into them; `extras`
+    which further measures are taken. `viewer` is shown every frame. The video is read twice, so memory does not grow
+    with it; `progress` is told of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
@@ -140,7 +140,7 @@ def _reading(
     refuse_latents(path)
     with VideoReader(path, options.reading, copy_of=copy_of) as video:
         _check_videos(outputs, encoder, video)
-        with Reading(video, options) as reading:
+        with Reading(video, replace(options, format=VAE3D)) as reading:
             yield reading
 
 

@@ -5,6 +5,7 @@ from vae3d_cli.latents.foreign import (
     COMFYUI,
     HUNYUANVIDEO,
     MUSUBI,
+    SUFFIXES,
     VAE3D,
     ForeignHeader,
     Told,
@@ -12,6 +13,9 @@ from vae3d_cli.latents.foreign import (
     layout_of,
     losses,
     musubi_name,
+    musubi_names,
+    musubi_pattern,
+    settings_of,
 )
 from vae3d_cli.latents.header import FORMAT, MOMENTS, UNKNOWN, LatentsHeader
 from vae3d_cli.latents.reader import LatentsReader, kind_of_latents
@@ -23,6 +27,7 @@ __all__ = [
     "HUNYUANVIDEO",
     "MOMENTS",
     "MUSUBI",
+    "SUFFIXES",
     "UNKNOWN",
     "VAE3D",
     "ForeignHeader",
@@ -36,5 +41,8 @@ __all__ = [
     "layout_of",
     "losses",
     "musubi_name",
+    "musubi_names",
+    "musubi_pattern",
     "owner_of",
+    "settings_of",
 ]

@@ -3,12 +3,23 @@
 from vae3d_cli.latents.foreign.header import HUNYUANVIDEO, ForeignHeader, Told, check_told
 from vae3d_cli.latents.foreign.pickled import is_pickle, read_pickle
 from vae3d_cli.latents.foreign.recognition import COMFYUI, MUSUBI, recognise
-from vae3d_cli.latents.foreign.writing import VAE3D, check_space, layout_of, losses, musubi_name
+from vae3d_cli.latents.foreign.writing import (
+    SUFFIXES,
+    VAE3D,
+    check_space,
+    layout_of,
+    losses,
+    musubi_name,
+    musubi_names,
+    musubi_pattern,
+    settings_of,
+)
 
 __all__ = [
     "COMFYUI",
     "HUNYUANVIDEO",
     "MUSUBI",
+    "SUFFIXES",
     "VAE3D",
     "ForeignHeader",
     "Told",
@@ -18,6 +29,9 @@ __all__ = [
     "layout_of",
     "losses",
     "musubi_name",
+    "musubi_names",
+    "musubi_pattern",
     "read_pickle",
     "recognise",
+    "settings_of",
 ]

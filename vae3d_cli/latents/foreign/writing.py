@@ -1,5 +1,7 @@
 """Latent files as other tools read them: their layout, their names, and what they cannot hold."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +22,12 @@ from vae3d_cli.latents.header import MOMENTS, LatentsHeader
 from vae3d_cli.latents.writer import Layout, own_layout
 
 VAE3D = "vae3d"
+# The formats that are written, and the suffix of their files.
+SUFFIXES = {VAE3D: ".safetensors", MUSUBI: ".safetensors", COMFYUI: ".latent"}
 _MUSUBI_VERSION = "1.0.1"
+_MUSUBI_NAME = re.compile(
+    r"(?P<stem>.+?)(?P<frames>_(?P<start>[0-9]{5,9})-[0-9]{3,9})?_[0-9]{4,9}x[0-9]{4,9}_hv\.safetensors", re.DOTALL
+)
 
 Said = LatentsHeader | ForeignHeader
 Shape = tuple[int, int, int, int]
@@ -48,6 +55,9 @@ def layout_of(format_name: str, said: Said, shape: Shape, dtype: str, pts: NDArr
 def _written(said: Said, format_name: str) -> LatentsHeader:
     """The header of what is written, of which `layout_of` says what it is."""
     header = said.to_header() if isinstance(said, ForeignHeader) else said
+    if header.settings is not None:
+        others = {name: value for name, value in header.settings.items() if name != "format"}
+        header = replace(header, settings=others | settings_of(format_name))
     if header.posterior == MOMENTS:
         return header if format_name == VAE3D else replace(header, posterior="mode")
     return replace(header, scaled=False)
@@ -57,6 +67,25 @@ def musubi_name(stem: str, said: Said, shape: Shape, *, start: int = 0) -> str:
     """What musubi-tuner calls the cache of a clip, or of an image; `start` is the first frame in the source."""
     frames = f"_{start:05d}-{num_decoded_frames(shape[1], HUNYUANVIDEO):03d}" if shape[1] > 1 else ""
     return f"{stem}{frames}_{said.width:04d}x{said.height:04d}_hv.safetensors"
+
+
+def musubi_pattern(stem: str, start: int | None) -> str:
+    """What is known of `musubi_name` before a clip is read, with `*` for the rest; `None` is an image."""
+    return f"{stem}_*_hv.safetensors" if start is None else f"{stem}_{start:05d}-*_hv.safetensors"
+
+
+def musubi_names(name: str) -> Iterator[tuple[str, int | None]]:
+    """The stems and first frames that `musubi_name` gives this name for; `None` is an image. It may be none's."""
+    if match := _MUSUBI_NAME.fullmatch(name):
+        frames = match["frames"] or ""
+        if frames:
+            yield match["stem"], int(match["start"])
+        yield match["stem"] + frames, None
+
+
+def settings_of(format_name: str) -> dict[str, object]:
+    """What the settings of a latents file say of its format: nothing of our own."""
+    return {} if format_name == VAE3D else {"format": format_name}
 
 
 def check_space(name: str, latent_space: str, channels: int) -> None:
