@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +26,7 @@ from vae3d_cli.weights import Model
 
 # Tasks that wait in the cluster, so that one which grows with its work sees some.
 _MOST_PENDING = 256
-# For what is at work to take its temporary files away, when the run is stopped.
-_SECONDS_TO_END = 10
+_SECONDS_TO_ANSWER = 10
 # What colours a terminal.
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _logger = logging.getLogger(__name__)
@@ -67,20 +67,17 @@ class Cluster:
             pending: dict[Any, Task] = {}
             most = self._resources.most_at_once or _MOST_PENDING
             is_loaded = False
-            try:
-                while True:
-                    while len(pending) < most and (task := next(tasks, None)) is not None:
-                        pending[encode.remote(task, self._model, policy, folder)] = task
-                    if not pending:
-                        return
-                    for reference in ray.wait([*pending])[0]:
-                        outcome = _outcome(ray, reference, pending.pop(reference))
-                        if outcome.result is not None and not is_loaded:
-                            self._loaded(outcome.result.model)
-                            is_loaded = True
-                        deliver(outcome)
-            finally:
-                _stop(ray, [*pending])
+            while True:
+                while len(pending) < most and (task := next(tasks, None)) is not None:
+                    pending[encode.remote(task, self._model, policy, folder)] = task
+                if not pending:
+                    return
+                for reference in ray.wait([*pending])[0]:
+                    outcome = _outcome(ray, reference, pending.pop(reference))
+                    if outcome.result is not None and not is_loaded:
+                        self._loaded(outcome.result.model)
+                        is_loaded = True
+                    deliver(outcome)
 
     def _options(self, ray: Any) -> dict[str, object]:
         """What Ray is told of the tasks."""
@@ -129,6 +126,7 @@ def _connection() -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise UsageError("--engine ray: Ray is not installed; pip install 'vae3d-cli[ray]'") from error
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, ignore_reinit_error=True)
@@ -140,7 +138,22 @@ def _connection() -> Iterator[Any]:
     try:
         yield ray
     finally:
+        # What is at work is ended with it. To cancel it before could crash this process: Ray 2.60 fails a check of its
+        # own where a task that was cancelled has ended meanwhile.
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """See that something answers at `host:port`: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise WorkerError(
+            f"Ray: nothing answers at {address} ({error}); have RAY_ADDRESS name a cluster, or none to start one here"
+        ) from error
 
 
 def _outcome(ray: Any, reference: Any, task: Task) -> Outcome:
@@ -153,14 +166,6 @@ def _outcome(ray: Any, reference: Any, task: Task) -> Outcome:
         raise outcome
     assert isinstance(outcome, Outcome)
     return outcome
-
-
-def _stop(ray: Any, references: list[Any]) -> None:
-    """Have tasks end that were stopped, and wait until they have taken away what is half written."""
-    for reference in references:
-        ray.cancel(reference, force=False)
-    if references:
-        ray.wait(references, num_returns=len(references), timeout=_SECONDS_TO_END)
 
 
 def _encode(task: Task, source: ModelSource, policy: Policy, folder: str) -> Outcome | Exception:
