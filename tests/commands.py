@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -31,6 +33,15 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     settings: dict[str, Any] = {"stderr": subprocess.PIPE, "preexec_fn": _have_signals, **options}
     process: subprocess.Popen[bytes] = subprocess.Popen(command, **settings)
     return process
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Wait until something is so, while a process runs."""
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _have_signals() -> None:

@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, run, start
+from tests.commands import assert_failed, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
 
 NUM_CLIPS = 16
@@ -64,14 +63,6 @@ def arguments(tmp_path: Path, small_checkpoint: Path, cluster: Nodes, monkeypatc
         path.parent.mkdir(parents=True, exist_ok=True)
         write_clip(path, 150 + number, 64, 64)
     return ("encode", "clips", "-r", "-q", "-m", small_checkpoint, "--threads", 1)
-
-
-def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_node_and_a_worker_that_die_lose_nothing_and_nothing_is_done_twice(

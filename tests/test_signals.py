@@ -9,15 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import write_clip
-from tests.commands import start
-
-
-def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from tests.commands import start, wait_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from tests.clips import moving_frames, write_clip
-from tests.commands import assert_failed, json_lines, run, start
+from tests.commands import assert_failed, json_lines, run, start, wait_for
 from tests.test_metrics import noisy, real_frames
-from tests.test_signals import wait_for
 from vae3d_cli.codec import Extras, roundtrip_video
 from vae3d_cli.errors import MeasureError
 from vae3d_cli.metrics import FidelityMeter, VmafMeter

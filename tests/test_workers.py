@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, json_lines, run, start
+from tests.commands import assert_failed, json_lines, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
 from vae3d_cli.batch import (
     Found,
@@ -65,13 +64,6 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-def wait_for_files(out: Path, number: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while len(identities(out)) < number and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_two_workers_make_what_one_makes(tmp_path: Path, arguments: Arguments, one_worker: Path) -> None:
     result = run(*arguments, "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.stderr
@@ -100,7 +92,7 @@ def test_a_clip_that_fails_is_one_line_and_the_rest_is_done(tmp_path: Path, smal
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, arguments: Arguments, one_worker: Path) -> None:
     out = tmp_path / "out"
     with start(*arguments, "-o", out, stdout=subprocess.PIPE) as process:
-        wait_for_files(out, 2, process)
+        wait_for(lambda: len(identities(out)) >= 2, process)
         workers_of(process)[0].kill()
         stdout, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
@@ -114,7 +106,7 @@ def test_a_signal_ends_all_workers_and_leaves_whole_files(
 ) -> None:
     out = tmp_path / "out"
     with start(*arguments, "-o", out, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        wait_for_files(out, 2, process)
+        wait_for(lambda: len(identities(out)) >= 2, process)
         workers = workers_of(process)
         assert len(workers) == 2
         os.killpg(process.pid, number)  # as a terminal does it
@@ -131,7 +123,7 @@ def test_workers_end_with_a_run_that_is_killed_and_the_next_one_goes_on(
 ) -> None:
     out = tmp_path / "out"
     with start(*arguments, "-o", out, stdout=subprocess.DEVNULL) as process:
-        wait_for_files(out, 3, process)
+        wait_for(lambda: len(identities(out)) >= 3, process)
         workers = workers_of(process)
         process.kill()
     _, alive = psutil.wait_procs(workers, timeout=20)

@@ -52,7 +52,7 @@ class Processes:
                     assert isinstance(connection, Connection)
                     worker = workers[connection]
                     try:
-                        outcome = worker.receive()
+                        message: Message = connection.recv()
                     except (EOFError, OSError):
                         del workers[connection]
                         cause = _cause(worker.end())
@@ -67,8 +67,8 @@ class Processes:
                         another = start(worker.model)
                         workers[another.connection] = another
                     else:
-                        if outcome is not None:
-                            deliver(outcome)
+                        if (done := worker.receive(message)) is not None:
+                            deliver(done)
 
 
 class _Waiting:
@@ -121,6 +121,7 @@ class _Worker:
         self.tasks: dict[int, Task] = {}
         self.is_loaded = self._has_retried = False
         self._shown = ExitStack()
+        self._shown_number: int | None = None
         self._progress: Progress | None = None
         self.connection, self._other = context.Pipe()
         self._process = context.Process(
@@ -157,16 +158,12 @@ class _Worker:
             with contextlib.suppress(OSError):  # that it is gone is seen when its end is read
                 self.connection.send(task)
 
-    def receive(self) -> Outcome | None:
-        """Take its next message; an outcome if it is one.
-
-        Raises:
-            EOFError: The process has ended.
-        """
-        message: Message = self.connection.recv()
+    def receive(self, message: Message) -> Outcome | None:
+        """Take a message of its process; an outcome if it is one. An error that ends the whole run is raised."""
         match message:
             case Began(number):
                 self._shown.close()
+                self._shown_number = number
                 self._progress = self._shown.enter_context(self._watch(self.tasks[number].clip))
             case Told(done, total):
                 assert self._progress is not None
@@ -174,6 +171,8 @@ class _Worker:
             case Done(number, outcome):
                 self.tasks.pop(number)
                 self._has_retried = False
+                if number == self._shown_number:
+                    self._shown.close()
                 return outcome
             case Logged(level, text):
                 _logger.log(level, "%s", text)
