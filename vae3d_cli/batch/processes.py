@@ -16,8 +16,8 @@ from vae3d_cli.codec import Progress
 from vae3d_cli.errors import WorkerError
 from vae3d_cli.weights import ModelFacts
 
-# One in the model, one that is opened meanwhile, and one that is written.
-_MOST_AT_ONCE = 3
+# One in the model, and one that is opened meanwhile: those that a worker has no other can take.
+_MOST_AT_ONCE = 2
 _logger = logging.getLogger("vae3d_cli")
 
 
@@ -46,8 +46,9 @@ class Processes:
 
             workers = {worker.connection: worker for worker in map(start, self._models)}
             while waiting or any(worker.tasks for worker in workers.values()):
-                for worker in workers.values():
-                    worker.take(waiting)
+                for most in range(1, _MOST_AT_ONCE + 1):  # by turns, for there may be few
+                    for worker in workers.values():
+                        worker.take(waiting, most)
                 for connection in wait([*workers]):
                     assert isinstance(connection, Connection)
                     worker = workers[connection]
@@ -129,8 +130,17 @@ class _Worker:
         )
 
     def __enter__(self) -> "_Worker":
-        """Start it."""
-        self._process.start()
+        """Start it.
+
+        What the terminal sends to all processes is for this one, which ends the others by SIGTERM: they have it ignored
+        from their first moment on.
+        """
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+        try:
+            self._process.start()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         self._other.close()  # so that its end is seen
         return self
 
@@ -147,9 +157,9 @@ class _Worker:
         self._process.join()
         return self._process.exitcode
 
-    def take(self, waiting: _Waiting) -> None:
-        """Take as many of the tasks as it can have at once."""
-        while self.is_loaded and waiting and len(self.tasks) < _MOST_AT_ONCE and not self._has_retried:
+    def take(self, waiting: _Waiting, most: int) -> None:
+        """Take tasks until it has `most` of them, if it can."""
+        while self.is_loaded and waiting and len(self.tasks) < most and not self._has_retried:
             task = waiting.take(alone=not self.tasks)
             if task is None:
                 return

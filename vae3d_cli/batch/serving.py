@@ -19,7 +19,7 @@ from vae3d_cli.batch.workers import ModelSource, portable, portable_error
 from vae3d_cli.codec import Progress
 from vae3d_cli.weights import Model, ModelFacts
 
-# Between two messages of frames that are done.
+# Between two messages of frames that are done, and two looks whether a task is still wanted.
 _SECONDS_BETWEEN = 0.1
 _logger = logging.getLogger("vae3d_cli")
 
@@ -67,9 +67,6 @@ Message = Began | Told | Done | Logged | Failed | ModelFacts
 
 def serve(connection: Connection, source: ModelSource, policy: Policy) -> None:
     """What a worker does: encode the clips that come, until no more can come."""
-    # What the terminal sends to all of its processes is for the one that started this one, which ends it by SIGTERM.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _unwind)
     Thread(target=_end_with_parent, name="vae3d-parent", daemon=True).start()
     lines = _Lines(connection)
@@ -82,14 +79,19 @@ def serve(connection: Connection, source: ModelSource, policy: Policy) -> None:
             _encode(connection, lines, model, policy)
         except Exception as error:
             lines.send(Failed(portable_error(error)))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and would say that it was interrupted in that
 
 
 def _encode(connection: Connection, lines: "_Lines", model: Model, policy: Policy) -> None:
     numbers: dict[int, int] = {}
 
-    def tasks() -> Iterator[Task]:
+    def tasks() -> Iterator[Task | None]:
         while True:
             try:
+                if not connection.poll(_SECONDS_BETWEEN):
+                    yield None
+                    continue
                 number, task = connection.recv()
             except (EOFError, OSError):
                 return
@@ -143,6 +145,7 @@ class _Handler(logging.Handler):
 
 
 def _unwind(_number: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise SystemExit(128 + signal.SIGTERM)
 
 

@@ -75,18 +75,22 @@ def failure(error: Exception) -> Exception:
 
 
 def run_tasks(
-    tasks: Iterable[Task], model: Model, policy: Policy, watch: Watch, deliver: Deliver
+    tasks: Iterable[Task | None], model: Model, policy: Policy, watch: Watch, deliver: Deliver
 ) -> Generator[None, None, None]:
     """Encode clip after clip in the order of the tasks, and yield after each that was in the model.
 
-    `tasks` are taken and outcomes are delivered in threads of their own. What can be read or written only once, a pipe,
-    is read and written in this one, which signals reach.
+    `tasks` are taken and outcomes are delivered in threads of their own; `None` says that there is no task yet. What
+    can be read or written only once, a pipe, is read and written in this one, which signals reach.
     """
     stopped = Event()
 
     def opened() -> Iterator[_Work]:
         before: _Work | None = None
         for task in tasks:
+            if stopped.is_set():
+                return
+            if task is None:
+                continue
             while before is not None and not before.has_read.wait(_PATIENCE_SECONDS):
                 if stopped.is_set():
                     return
