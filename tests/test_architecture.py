@@ -13,6 +13,7 @@ ALLOWED = {
     "errors": set(),
     "config": set(),
     "files": {"errors"},
+    "remote": {"errors", "files"},
     "geometry": {"config"},
     "pickles": set(),
     "model": {"config"},
@@ -27,7 +28,7 @@ ALLOWED = {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
     "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
-    "batch": {"codec", "config", "errors", "files", "geometry", "latents", "weights"},
+    "batch": {"codec", "config", "errors", "files", "geometry", "latents", "remote", "weights"},
     "report": {"codec", "latents", "metrics", "video"},
     "console": set(),
     "cli": {
@@ -40,6 +41,7 @@ ALLOWED = {
             "files",
             "geometry",
             "metrics",
+            "remote",
             "report",
             "training",
             "video",
@@ -61,11 +63,12 @@ CONFINED = {
     "imageio_ffmpeg": {"metrics"},
     "torchmetrics": set(),
     "ray": {"batch"},
+    "fsspec": {"remote"},
 }
-WITHOUT_TORCH = {"errors", "config", "files", "geometry", "video", "console"}
+WITHOUT_TORCH = {"errors", "config", "files", "remote", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.
-QUICK = {"cli", "console", "errors", "files", "geometry", "config", "__init__", "__main__"}
-SLOW = {"torch", "av", "huggingface_hub", "numpy", "rich", "safetensors"}
+QUICK = {"cli", "console", "errors", "files", "remote", "geometry", "config", "__init__", "__main__"}
+SLOW = {"torch", "av", "fsspec", "huggingface_hub", "numpy", "rich", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

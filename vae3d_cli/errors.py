@@ -13,6 +13,10 @@ class InputError(Vae3dError):
     """An input that is not there, or that cannot be copied."""
 
 
+class StoreError(Vae3dError):
+    """An object, or the store that it is in, that cannot be read, listed or written."""
+
+
 class VideoError(Vae3dError):
     """A video or image that cannot be read or written."""
 

@@ -66,12 +66,14 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
 class FileStamp:
     """By what a change of a file is seen without reading it: its size, and when its bytes and its entry changed.
 
-    The second time cannot be set, so that a file of the same size with an older one's time is seen, too.
+    The second time cannot be set, so that a file of the same size with an older one's time is seen, too. An object in a
+    store has a `tag` in place of times, which is another for another content.
     """
 
     size: int
     mtime_ns: int
     ctime_ns: int
+    tag: str | None = None
 
     @classmethod
     def of(cls, path: Path) -> "FileStamp":

@@ -3,7 +3,7 @@
 from vae3d_cli.batch.cluster import Cluster, Resources
 from vae3d_cli.batch.finding import Findings, Found, find_clips, is_several
 from vae3d_cli.batch.listing import read_list
-from vae3d_cli.batch.manifest import open_manifests
+from vae3d_cli.batch.manifests import open_manifests
 from vae3d_cli.batch.planning import Clip, plan_clips
 from vae3d_cli.batch.processes import Processes
 from vae3d_cli.batch.run import Engine, InProcess, check_clips, encode_clips

@@ -25,7 +25,7 @@ class Caches:
 
         Those are the caches of its stem and its first frame or, where there are none, of an image of its stem.
         """
-        if clip.options.format != MUSUBI or clip.source is None or clip.output is None:
+        if clip.options.format != MUSUBI or clip.source is None or not isinstance(clip.output, Path):
             return clip
         folder, stem = clip.output.parent, clip.source.stem
         if folder not in self._folders:

@@ -1,12 +1,17 @@
-"""Whether clips can be read and their outputs written, before any work: a few system calls for each."""
+"""Whether clips can be read and their outputs written, before any work: a few system calls for each.
+
+Of objects it is seen only whether an output is there, by one listing: a request for each clip would take long.
+"""
 
 import os
 import stat
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import check_input, check_output, same_file
+from vae3d_cli.files import FileStamp, check_input, check_output, same_file
+from vae3d_cli.remote import Location, RemotePath
 
 
 class Checks:
@@ -15,23 +20,44 @@ class Checks:
     def __init__(self, *, overwrite: bool) -> None:
         self._overwrite = overwrite
         self._folders: dict[Path, str | None] = {}
+        self._listings: dict[RemotePath, dict[PurePosixPath, FileStamp]] = {}
+
+    def located(self, clip: Clip) -> Clip:
+        """The clip with what is known of an output that is an object: a folder that outputs share is listed once.
+
+        Raises:
+            StoreError: The store does not say.
+        """
+        output, root = clip.output, clip.root
+        if not isinstance(output, RemotePath):
+            return clip
+        if not isinstance(root, RemotePath):
+            if output.is_dir():
+                raise OutputError(f"{output}: is a folder; name an object, or the folder with a / behind it")
+            return replace(clip, output=output.listed(output.look()))
+        if root not in self._listings:
+            self._listings[root] = root.objects()
+        return replace(clip, output=output.listed(self._listings[root].get(output.relative_to(root))))
 
     def check(self, clip: Clip) -> bool:
-        """Whether the output is there already.
+        """Whether the output of a clip that is `located` is there already.
 
         Raises:
             InputError: The input is not there.
             OutputError: The output cannot be written, or may not be overwritten.
         """
-        check_input(clip.source)
+        if not isinstance(clip.source, RemotePath):
+            check_input(clip.source)
+        if isinstance(clip.output, RemotePath):
+            return self._check_object(clip, clip.output)
         if clip.output is None:
             return False
-        if clip.root is None:
+        if not isinstance(clip.root, Path):
             check_output(clip.output, overwrite=self._overwrite)
             exists = clip.output.exists()
         else:
             exists = self._check_below(clip.root, clip.output)
-        if exists and clip.source is not None and same_file(clip.source, clip.output):
+        if exists and isinstance(clip.source, Path) and same_file(clip.source, clip.output):
             raise OutputError(f"{clip.output}: is the input itself; name another output")
         return exists
 
@@ -50,12 +76,24 @@ class Checks:
             raise OutputError(f"{output}: {error.strerror}; name another output") from error
         if stat.S_ISDIR(mode):
             raise OutputError(f"{output}: is a directory; name a file")
+        self._refuse_existing(output)
+        return True
+
+    def _check_object(self, clip: Clip, output: RemotePath) -> bool:
+        """The same, for an object."""
+        if not output.exists():
+            return False
+        if clip.source == output:
+            raise OutputError(f"{output}: is the input itself; name another output")
+        self._refuse_existing(output)
+        return True
+
+    def _refuse_existing(self, output: Location) -> None:
         if not self._overwrite:
             raise OutputError(
                 f"{output}: exists already; overwrite it with --force, leave it with --skip-existing, or name another "
                 "folder with -o"
             )
-        return True
 
 
 def _reason_against(folder: Path, root: Path) -> str | None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from threading import get_ident
 from typing import IO, Any, cast
 
@@ -189,7 +190,7 @@ def _load(source: ModelSource) -> Model:
 
 def _enter(folder: str, clip: Clip) -> None:
     """Go where the run was started, if paths are from there."""
-    if all(path is None or path.is_absolute() for path in (clip.source, clip.output)):
+    if all(not isinstance(path, Path) or path.is_absolute() for path in (clip.source, clip.output)):
         return
     try:
         os.chdir(folder)

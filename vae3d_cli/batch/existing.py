@@ -1,5 +1,6 @@
 """Whether a latents file that is there is what would be written, and if not, whether it may be replaced."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.files import FileStamp, sha256_of
 from vae3d_cli.latents import MUSUBI, LatentsReader, Owner, owner_of
+from vae3d_cli.remote import Location, stamp_of
 from vae3d_cli.weights import Model
 
 UP_TO_DATE = "up to date"
@@ -33,13 +35,15 @@ class Judgement:
     ours: bool = True
 
 
-def judge(clip: Clip, model: Model, entry: Entry | None) -> Judgement:
+def judge(clip: Clip, model: Model, entry: Entry | None, fetch: Callable[[Location], Path]) -> Judgement:
     """Look at the output of a clip, which is there; `entry` is what the manifest knows of it.
 
-    A file whose size and times are those of the manifest is what it was then; of any other the bytes decide.
+    A file whose size and times are those of the manifest is what it was then; of any other the bytes decide, which
+    `fetch` has on this machine.
 
     Raises:
         InputError: The clip cannot be read.
+        StoreError: The same, of objects.
     """
     source, output = clip.source, clip.output
     assert source is not None
@@ -47,7 +51,7 @@ def judge(clip: Clip, model: Model, entry: Entry | None) -> Judgement:
     if len(clip.caches) > 1:
         return Judgement(True, SEVERAL, ours=False)
     settings = clip.options.settings(model)
-    stamps = FileStamp.of(source), FileStamp.of(output)
+    stamps = stamp_of(source), stamp_of(output)
     if (
         entry is not None
         and (entry.encoder_sha256, entry.settings) == (model.encoder_sha256, settings)
@@ -56,24 +60,25 @@ def judge(clip: Clip, model: Model, entry: Entry | None) -> Judgement:
     ):
         return Judgement(True, UP_TO_DATE)
     if clip.options.format == MUSUBI:
-        return _judge_cache(source, output, (model.encoder_sha256, settings), stamps, entry)
-    owner = owner_of(output)
+        return _judge_cache(fetch(source), fetch(output), (model.encoder_sha256, settings), stamps, entry)
+    made_file = fetch(output)
+    owner = owner_of(made_file)
     if owner is Owner.OTHERS or (owner is Owner.UNKNOWN and entry is None):
         return Judgement(True, NOT_OURS, ours=False)
     try:
-        with LatentsReader(output) as latents:
+        with LatentsReader(made_file) as latents:
             header = latents.header
             if (header.encoder_sha256, header.settings) != (model.encoder_sha256, settings):
                 return Judgement(False, OTHER_SETTINGS)
             unchanged = entry is not None and entry.source.stamp == stamps[0]
-            content = entry.source.sha256 if entry is not None and unchanged else sha256_of(source)
+            content = entry.source.sha256 if entry is not None and unchanged else sha256_of(fetch(source))
             if header.source_sha256 != content:
                 return Judgement(False, OTHER_CONTENT)
             latents.check()
             shape = latents.shape
     except LatentsError:
         return Judgement(False, DAMAGED)
-    made = FileState(stamp=stamps[1], sha256=sha256_of(output))
+    made = FileState(stamp=stamps[1], sha256=sha256_of(made_file))
     if entry is not None and made.sha256 != entry.latents.sha256:
         return Judgement(False, "its output is not what was written")
     known = Entry(

@@ -4,9 +4,10 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
-from vae3d_cli.errors import InputError, UsageError, Vae3dError
+from vae3d_cli.errors import InputError, StoreError, UsageError, Vae3dError
+from vae3d_cli.remote import Location, RemotePath, is_hidden
 
 _SUFFIXES = frozenset(
     [
@@ -26,9 +27,9 @@ class Found:
     list says of it, and `listed` is which: `clips.jsonl, line 3`.
     """
 
-    path: Path
-    place: Path
-    folder: Path | None = None
+    path: Location
+    place: PurePath
+    folder: Location | None = None
     output: str | None = None
     options: dict[str, object] = field(default_factory=dict)
     listed: str = ""
@@ -42,25 +43,27 @@ class Findings:
     failures: list[tuple[str, Vae3dError]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def fail(self, path: Path, reason: str) -> None:
+    def fail(self, path: Location, reason: str) -> None:
         """Add an error of an input, or of a folder in it."""
         self.failures.append((str(path), InputError(f"{path}: {reason}")))
 
 
-def is_several(path: Path) -> bool:
+def is_several(path: Location) -> bool:
     """Whether an input stands for any number of clips: a folder, or a pattern that is no file's name."""
     return is_folder(path) or _is_pattern(path)
 
 
-def is_folder(path: Path) -> bool:
-    """Whether this is a folder; a name that cannot be is none."""
+def is_folder(path: Location) -> bool:
+    """Whether this is a folder; a name that cannot be is none, nor is a URL with a clip's suffix, without asking."""
     try:
+        if isinstance(path, RemotePath) and path.suffix.lower() in _SUFFIXES:
+            return False
         return path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Path | None) -> Findings:
+def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Location | None) -> Findings:
     """The clips that inputs are or hold; folders are searched if `recursive`, but not the folder `output` in them.
 
     No file is opened. Files and folders that are hidden are left out, and links to folders are not entered.
@@ -70,34 +73,42 @@ def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Path | None)
     """
     findings = Findings()
     for given in inputs:
-        for path in _matches(given, findings):
-            if not is_folder(path):
-                place = given.place if given.listed else Path(path.name)
-                findings.clips.append(replace(given, path=path, place=place))
-            elif given.output is not None:
-                raise UsageError(f"{given.listed}: {path} is a folder and has no output of its own; leave it out")
-            elif recursive:
-                _search(path, given, output, findings)
-            else:
-                findings.fail(path, "Is a directory; give -r to encode the clips in it")
+        try:
+            for path in _matches(given, findings):
+                if not is_folder(path):
+                    place = given.place if given.listed else Path(path.name)
+                    findings.clips.append(replace(given, path=path, place=place))
+                elif given.output is not None:
+                    raise UsageError(f"{given.listed}: {path} is a folder and has no output of its own; leave it out")
+                elif recursive:
+                    _search(path, given, output, findings)
+                else:
+                    findings.fail(path, "Is a directory; give -r to encode the clips in it")
+        except StoreError as error:
+            findings.failures.append((str(given.path), error))
     return findings
 
 
-def _matches(given: Found, findings: Findings) -> list[Path]:
+def _matches(given: Found, findings: Findings) -> Sequence[Location]:
     """What an input stands for: itself or, as in a shell, what matches it, and what does stands for itself."""
     if given.listed or not _is_pattern(given.path):
         return [given.path]
     # Path.glob would look for hidden files, too, and takes no absolute pattern.
-    matches = [Path(text) for text in sorted(glob.glob(str(given.path), recursive=True))]  # noqa: PTH207
+    matches: Sequence[Location] = (
+        given.path.glob()
+        if isinstance(given.path, RemotePath)
+        else [Path(text) for text in sorted(glob.glob(str(given.path), recursive=True))]  # noqa: PTH207
+    )
     if not matches:
         findings.fail(given.path, "there is no such file, and none that matches it as a pattern; check the name")
     return matches
 
 
-def _search(top: Path, given: Found, output: Path | None, findings: Findings) -> None:
+def _search(top: Location, given: Found, output: Location | None, findings: Findings) -> None:
     """Add the clips of a folder."""
     before = len(findings.clips) + len(findings.failures)
-    for path, place in _walk(top, _identity(output), findings):
+    walk = _walk_store(top, output) if isinstance(top, RemotePath) else _walk(top, _identity(output), findings)
+    for path, place in walk:
         findings.clips.append(replace(given, path=path, place=given.place / place, folder=top))
     if len(findings.clips) + len(findings.failures) == before:
         findings.fail(top, "there are no videos or images in it; those are files with a suffix such as .mp4")
@@ -133,6 +144,24 @@ def _walk(top: Path, output: tuple[int, int] | None, findings: Findings) -> Iter
         )
 
 
+def _walk_store(top: RemotePath, output: Location | None) -> Iterator[tuple[RemotePath, PurePosixPath]]:
+    """The same in a store, of one listing.
+
+    Raises:
+        StoreError: There is none.
+    """
+    inner = output if isinstance(output, RemotePath) else None
+    found = top.objects()
+    for place in sorted(found, key=lambda place: [*((1, part) for part in place.parts[:-1]), (0, place.name)]):
+        path = top / place
+        if (
+            place.suffix.lower() in _SUFFIXES
+            and not is_hidden(place)
+            and not (inner is not None and inner.is_below(top) and path.is_below(inner))
+        ):
+            yield path.listed(found[place]), place
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -148,14 +177,16 @@ def _may_be_read(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _identity(path: Path | None) -> tuple[int, int] | None:
+def _identity(path: Location | None) -> tuple[int, int] | None:
     """Device and number of a file, if it is there."""
     try:
-        status = None if path is None else path.stat()
+        status = path.stat() if isinstance(path, Path) else None
     except OSError:
         return None
     return None if status is None else (status.st_dev, status.st_ino)
 
 
-def _is_pattern(path: Path) -> bool:
-    return not _WILDCARDS.isdisjoint(str(path)) and not os.path.lexists(path)
+def _is_pattern(path: Location) -> bool:
+    if _WILDCARDS.isdisjoint(str(path)):
+        return False
+    return not (path.exists() if isinstance(path, RemotePath) else os.path.lexists(path))

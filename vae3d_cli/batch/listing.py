@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from vae3d_cli.batch.finding import Found
 from vae3d_cli.errors import InputError, UsageError
 from vae3d_cli.files import STDIN_NAME
+from vae3d_cli.remote import Location, location
 
 PATH, OUTPUT = "path", "output"
 
@@ -54,12 +55,13 @@ def _entry(text: str, where: str, allowed: Collection[str]) -> Found:
     if unknown := set(options) - set(allowed):
         names = ", ".join((PATH, OUTPUT, *allowed))
         raise UsageError(f"{where}: there is no option {min(unknown)!r}; use {names}")
-    return Found(Path(path), _mirrored(Path(path)), None, output, options, where)
+    where_from = location(path)
+    return Found(where_from, _mirrored(where_from), None, output, options, where)
 
 
-def _mirrored(path: Path) -> Path:
+def _mirrored(path: Location) -> Path:
     """The path as it is listed, but below the output folder wherever it leads: no root, and nothing up to a `..`."""
-    parts = [part for part in path.parts if part != path.anchor]
+    parts = [part for part in path.parts if part.strip("/")]
     if ".." in parts:
         parts = parts[len(parts) - parts[::-1].index("..") :]
     return Path(*parts)

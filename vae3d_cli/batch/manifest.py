@@ -4,8 +4,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import BinaryIO
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
 from vae3d_cli.files import FileStamp
+from vae3d_cli.remote import Location
 
 NAME = "vae3d-manifest.jsonl"
 FORMAT = "vae3d.manifest/1"
@@ -30,14 +30,15 @@ class FileState:
 
     def to_json(self) -> dict[str, object]:
         """As a line has it."""
-        return {**asdict(self.stamp), "sha256": self.sha256}
+        stamp = {name: value for name, value in asdict(self.stamp).items() if value is not None}
+        return {**stamp, "sha256": self.sha256}
 
     @classmethod
     def from_json(cls, value: dict[str, object]) -> "FileState":
         """From a line."""
         size, mtime_ns, ctime_ns = (int(str(value[key])) for key in ("size", "mtime_ns", "ctime_ns"))
-        sha256 = value["sha256"]
-        return cls(stamp=FileStamp(size, mtime_ns, ctime_ns), sha256=None if sha256 is None else str(sha256))
+        tag, sha256 = (None if text is None else str(text) for text in (value.get("tag"), value["sha256"]))
+        return cls(stamp=FileStamp(size, mtime_ns, ctime_ns, tag), sha256=sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +88,50 @@ class Entry:
         )
 
 
-class Manifest:
-    """The manifest of a folder, open for one run at a time.
+class Record(ABC):
+    """What a manifest knows, and what is told to it. The last line of an output that tells of no error counts."""
 
-    A line that a kill or a power cut tore is taken away. The last line of an output that tells of no error counts.
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def entry_of(self, clip: Clip) -> Entry | None:
+        """What is known of the output of a clip."""
+        return self._entries.get(self._name_of(clip))
+
+    def add(self, clip: Clip, entry: Entry) -> None:
+        """Write that the output of a clip is there."""
+        self._write(clip, entry.to_json())
+        self._entries[self._name_of(clip)] = entry
+
+    def add_error(self, clip: Clip, error: Exception) -> None:
+        """Write that a clip failed."""
+        self._write(clip, {"error": str(error)})
+
+    @abstractmethod
+    def _name_of(self, clip: Clip) -> str:
+        """The name of an output in the folder, which may be moved as a whole."""
+
+    @abstractmethod
+    def _append(self, line: bytes) -> None:
+        """Write a line."""
+
+    def _write(self, clip: Clip, facts: dict[str, object]) -> None:
+        line = {"format": FORMAT, "path": str(clip.source), "output": self._name_of(clip), **facts}
+        # ASCII: names that are no UTF-8 are escaped, and come back as they were.
+        self._append(json.dumps(line).encode() + b"\n")
+
+
+class Manifest(Record):
+    """The manifest of a folder, open for one run at a time; a line that a kill or a power cut tore is taken away.
 
     Raises:
         OutputError: It cannot be written, another run has it, or it is not one of this version.
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.path = folder / NAME
         self._folder = folder
-        self._entries: dict[str, Entry] = {}
 
     def __enter__(self) -> "Manifest":
         """Open and read it."""
@@ -122,32 +154,15 @@ class Manifest:
         """Close it, which lets the next run have it."""
         os.close(self._file)
 
-    def entry_of(self, clip: Clip) -> Entry | None:
-        """What is known of the output of a clip."""
-        return self._entries.get(self._name_of(clip))
-
-    def add(self, clip: Clip, entry: Entry) -> None:
-        """Write that the output of a clip is there."""
-        self._append(clip, entry.to_json())
-        self._entries[self._name_of(clip)] = entry
-
-    def add_error(self, clip: Clip, error: Exception) -> None:
-        """Write that a clip failed."""
-        self._append(clip, {"error": str(error)})
-
     def _name_of(self, clip: Clip) -> str:
-        """The name of an output in the folder, which may be moved as a whole."""
-        assert clip.output is not None
+        assert isinstance(clip.output, Path)
         return clip.output.relative_to(self._folder).as_posix()
 
-    def _append(self, clip: Clip, facts: dict[str, object]) -> None:
-        """Write a line in one piece, so that a kill leaves all of it, or none, or at worst the last one torn."""
-        line = {"format": FORMAT, "path": str(clip.source), "output": self._name_of(clip), **facts}
-        # ASCII: names that are no UTF-8 are escaped, and come back as they were.
-        data = json.dumps(line).encode() + b"\n"
+    def _append(self, line: bytes) -> None:
+        """Write it in one piece, so that a kill leaves all of it, or none, or at worst the last one torn."""
         end = os.fstat(self._file).st_size
         try:
-            if os.write(self._file, data) != len(data):
+            if os.write(self._file, line) != len(line):
                 os.ftruncate(self._file, end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
@@ -170,7 +185,7 @@ class Manifest:
     def _read(self) -> None:
         with os.fdopen(os.dup(self._file), "rb") as file:
             file.seek(0)
-            self._entries, end = _parse(file, self.path)
+            self._entries, end = parse(file, self.path)
         if end != os.fstat(self._file).st_size:
             os.ftruncate(self._file, end)
 
@@ -184,12 +199,12 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     path = folder / NAME
     try:
         with path.open("rb") as file:
-            return _parse(file, path)[0]
+            return parse(file, path)[0]
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}; the manifest cannot be read") from error
 
 
-def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
+def parse(file: BinaryIO, path: Location) -> tuple[dict[str, Entry], int]:
     """What the lines of a manifest say, and where the last whole one ends."""
     entries: dict[str, Entry] = {}
     end = 0
@@ -219,26 +234,3 @@ def _parse(file: BinaryIO, path: Path) -> tuple[dict[str, Entry], int]:
             )
         end += len(text)
     return entries, end
-
-
-class Manifests:
-    """The manifests of the folders that the clips of a run are written to."""
-
-    def __init__(self, by_folder: dict[Path, Manifest]) -> None:
-        self._by_folder = by_folder
-
-    def of(self, clip: Clip) -> Manifest | None:
-        """That of a clip's folder; an output that was placed by itself has none."""
-        return None if clip.root is None else self._by_folder[clip.root]
-
-
-@contextmanager
-def open_manifests(clips: Sequence[Clip]) -> Iterator[Manifests]:
-    """Open the manifests of all folders that clips are written to, and make those that are missing.
-
-    Raises:
-        OutputError: One cannot be opened.
-    """
-    with ExitStack() as stack:
-        folders = dict.fromkeys(clip.root for clip in clips if clip.root is not None)
-        yield Manifests({folder: stack.enter_context(Manifest(folder)) for folder in folders})

@@ -9,6 +9,7 @@ from vae3d_cli.batch.finding import Found
 from vae3d_cli.codec import EncodeOptions, EncodeResult
 from vae3d_cli.errors import UsageError
 from vae3d_cli.latents import MUSUBI, SUFFIXES, musubi_pattern
+from vae3d_cli.remote import Location, RemotePath, is_url, location
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,56 +22,58 @@ class Clip:
     """
 
     name: str
-    source: Path | None
-    output: Path | None
+    source: Location | None
+    output: Location | None
     options: EncodeOptions
-    root: Path | None = None
+    root: Location | None = None
     caches: tuple[Path, ...] = ()
-
-    @property
-    def target(self) -> Path | None:
-        """What `encode_video` takes for the output: for musubi-tuner its folder."""
-        return self.output.parent if self.output is not None and self.options.format == MUSUBI else self.output
 
     def written(self, result: EncodeResult) -> "Clip":
         """The same once it is encoded: its output is the file that was written."""
-        return self if self.output is None else replace(self, output=Path(result.output))
+        return replace(self, output=Path(result.output)) if isinstance(self.output, Path) else self
 
 
-def plan_clips(found: Sequence[Found], output: Path | None, options: Callable[[Found], EncodeOptions]) -> list[Clip]:
+def plan_clips(
+    found: Sequence[Found], output: Location | None, options: Callable[[Found], EncodeOptions]
+) -> list[Clip]:
     """A clip of the run for each that was found: below the folder `output`, or beside itself where that is not given.
 
     Raises:
-        UsageError: Two would have one output.
+        UsageError: Two would have one output, or a cache of musubi-tuner would be an object in a store.
     """
     clips = []
     taken: dict[str, Found] = {}
     for clip in found:
         own = options(clip)
         target = _target(clip, output, own)
-        other = taken.setdefault(os.path.normpath(target.absolute()), clip)
+        other = taken.setdefault(
+            target.url if isinstance(target, RemotePath) else os.path.normpath(target.absolute()), clip
+        )
         if other is not clip:
             raise UsageError(f"{target}: {other.path} and {clip.path} would both have this name; name them apart")
         clips.append(Clip(str(clip.path), clip.path, target, own, output or clip.folder))
     return clips
 
 
-def _target(clip: Found, folder: Path | None, options: EncodeOptions) -> Path:
+def _target(clip: Found, folder: Location | None, options: EncodeOptions) -> Location:
     """The path of the latents file of a clip, as far as it is known; a list names folders for musubi-tuner."""
     beside = clip.path if folder is None else folder / clip.place
-    if options.format == MUSUBI:
-        frames = options.frames
-        start = None if frames.stop == frames.start + 1 else frames.start
-        return (beside.parent if clip.output is None else _listed(clip, folder)) / musubi_pattern(clip.path.stem, start)
-    return beside.with_suffix(SUFFIXES[options.format]) if clip.output is None else _listed(clip, folder)
+    if options.format != MUSUBI:
+        return beside.with_suffix(SUFFIXES[options.format]) if clip.output is None else _listed(clip, folder)
+    place = beside.parent if clip.output is None else _listed(clip, folder)
+    if isinstance(place, RemotePath):
+        raise UsageError(f"{place}: musubi-tuner reads its caches from a folder of this machine; name one with -o")
+    frames = options.frames
+    start = None if frames.stop == frames.start + 1 else frames.start
+    return place / musubi_pattern(clip.path.stem, start)
 
 
-def _listed(clip: Found, folder: Path | None) -> Path:
+def _listed(clip: Found, folder: Location | None) -> Location:
     """The output that a list names."""
     assert clip.output is not None
     if folder is None:
-        return Path(clip.output)
-    if PurePath(clip.output).is_absolute() or ".." in PurePath(clip.output).parts:
+        return location(clip.output)
+    if is_url(clip.output) or PurePath(clip.output).is_absolute() or ".." in PurePath(clip.output).parts:
         raise UsageError(
             f"{clip.listed}: the output {clip.output} leads out of {folder}; leave -o out, or name it below"
         )

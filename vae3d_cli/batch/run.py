@@ -8,11 +8,12 @@ from typing import Protocol
 
 from vae3d_cli.batch.caches import Caches
 from vae3d_cli.batch.checks import Checks
-from vae3d_cli.batch.manifest import Manifests
+from vae3d_cli.batch.manifests import Manifests
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, failure, run_tasks
 from vae3d_cli.codec import Progress
 from vae3d_cli.files import remove_orphans
+from vae3d_cli.remote import RemotePath
 from vae3d_cli.weights import Model
 
 
@@ -70,8 +71,10 @@ def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list
     """The clips that are to be encoded or looked at, and what is known of the others before any work."""
     checks, caches = Checks(overwrite=policy.force or policy.skip_existing), Caches()
     ready, outcomes = [], []
-    for clip in map(caches.located, clips):
+    for given in clips:
+        clip = given
         try:
+            clip = checks.located(caches.located(given))
             exists = checks.check(clip)
         except Exception as error:
             outcomes.append(Outcome(clip=clip, error=failure(error)))
@@ -115,7 +118,7 @@ def _tasks(clips: Sequence[Clip], manifests: Manifests, seen: set[Path]) -> Iter
     """Clip after clip; what killed runs left in a folder is taken away before its first, and then it was seen."""
     for clip in clips:
         manifest = manifests.of(clip)
-        if manifest is not None and clip.output is not None and clip.output.parent not in seen:
+        if manifest is not None and isinstance(clip.output, Path) and clip.output.parent not in seen:
             seen.add(clip.output.parent)
             remove_orphans(clip.output.parent)
         yield Task(clip, manifest.entry_of(clip) if manifest else None)
@@ -123,4 +126,6 @@ def _tasks(clips: Sequence[Clip], manifests: Manifests, seen: set[Path]) -> Iter
 
 def _can_be_compared(clip: Clip) -> bool:
     """Whether it can be told if the output is what it would be: of a pipe, and of a device, it cannot."""
-    return all(path is not None and path.is_file() for path in (clip.source, clip.output))
+    return all(
+        isinstance(path, RemotePath) or (path is not None and path.is_file()) for path in (clip.source, clip.output)
+    )

@@ -4,15 +4,18 @@ import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 
 from vae3d_cli.batch.caches import take_place
 from vae3d_cli.batch.existing import judge
 from vae3d_cli.batch.manifest import Entry, FileState
 from vae3d_cli.batch.planning import Clip
+from vae3d_cli.batch.staging import Staging
 from vae3d_cli.codec import EncodeResult, Encoding, Progress, WorkBehind, read_ahead
 from vae3d_cli.errors import Interrupted, OutputError, UsageError
 from vae3d_cli.files import FileStamp, is_read_once, is_special, sha256_of
+from vae3d_cli.remote import RemotePath, stamp_of
 from vae3d_cli.weights import Model
 
 # Clips that may wait on either side of the model: more would only take memory.
@@ -91,10 +94,13 @@ def run_tasks(
                 return
             if task is None:
                 continue
+            work = _Work(task, model, policy, stopped)
+            work.fetch()
             while before is not None and not before.has_read.wait(_PATIENCE_SECONDS):
                 if stopped.is_set():
+                    work.close()
                     return
-            before = work = _Work(task, model, policy)
+            before = work
             work.open()
             yield work
 
@@ -106,7 +112,8 @@ def run_tasks(
         WorkBehind(finish, _DEPTH, _Work.close) as behind,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(stopped.set)
+        # Not at the end: the last clip may be uploaded then.
+        stack.push(lambda kind, _error, _trace: stopped.set() if kind else None)
         for work in ahead:
             try:
                 work.run(watch)
@@ -120,27 +127,40 @@ def run_tasks(
 class _Work:
     """A task on its way through the steps of its encoding, and its outcome once that is known."""
 
-    def __init__(self, task: Task, model: Model, policy: Policy) -> None:
+    def __init__(self, task: Task, model: Model, policy: Policy, stopped: Event) -> None:
         self._task, self._model, self._policy = task, model, policy
         self._clip = clip = task.clip
-        self._encoding = Encoding(clip.source, clip.target, model, clip.options)
+        self._staging = staging = Staging(clip, stopped)
+        self._encoding = Encoding(staging.source, staging.output, model, clip.options)
         self.has_read = self._encoding.has_read
         self._source: FileStamp | None = None
         self._again = ""
         self._outcome: Outcome | None = None
-        self._waits = is_read_once(clip.source) or clip.output is None or is_special(clip.output)
+        self._waits = (
+            (not isinstance(clip.source, RemotePath) and is_read_once(clip.source))
+            or clip.output is None
+            or (isinstance(clip.output, Path) and is_special(clip.output))
+        )
 
     def close(self) -> None:
         """Take away what there is of it; the output stays."""
         self._encoding.close()
+        self._staging.close()
 
-    def open(self) -> None:
-        """See what is there, and open the clip."""
+    def fetch(self) -> None:
+        """See what is there, and download what of the clip is in a store."""
         with self._step():
             self._outcome = self._judge()
             if self._outcome is not None:
                 self.close()
-            elif not self._waits:
+            elif isinstance(self._clip.source, RemotePath):
+                self._source = stamp_of(self._clip.source)
+                self._staging.fetch(self._clip.source)
+
+    def open(self) -> None:
+        """Open the clip."""
+        if self._outcome is None and not self._waits:
+            with self._step():
                 self._open()
 
     def run(self, watch: Watch) -> None:
@@ -157,8 +177,10 @@ class _Work:
         """Write the latents, and say what came of the clip."""
         if self._outcome is None:
             with self._step():
-                result, others = take_place(self._clip, self._encoding.write())
-                entry = self._entry(result, others)
+                result = self._staging.renamed(self._encoding.write())
+                stamp = self._staging.upload()
+                result, others = take_place(self._clip, result)
+                entry = self._entry(result, stamp, others)
                 self._outcome = Outcome(clip=self._clip, result=result, again=self._again, entry=entry)
             self.close()
         assert self._outcome is not None
@@ -168,7 +190,7 @@ class _Work:
         """What is known without encoding the clip: that its output is what it would be."""
         clip, entry = self._clip, self._task.entry
         if self._policy.skip_existing and clip.output is not None and clip.output.exists():
-            judgement = judge(clip, self._model, entry)
+            judgement = judge(clip, self._model, entry, self._staging.fetch)
             if judgement.keep and (judgement.ours or not self._policy.force):
                 return Outcome(clip=clip, skipped=judgement.reason, entry=judgement.entry)
             self._again = judgement.reason
@@ -176,17 +198,21 @@ class _Work:
 
     def _open(self) -> None:
         _make_folder(self._clip)
-        self._source = None if self._clip.source is None else FileStamp.of(self._clip.source)
+        self._staging.prepare_output()
+        if isinstance(self._clip.source, Path):
+            self._source = FileStamp.of(self._clip.source)
         self._encoding.open()
 
-    def _entry(self, result: EncodeResult, replaces: tuple[str, ...]) -> Entry | None:
-        """What the manifest is to say of the clip."""
+    def _entry(self, result: EncodeResult, stamp: FileStamp | None, replaces: tuple[str, ...]) -> Entry | None:
+        """What the manifest is to say of the clip; `stamp` is that of an output in a store."""
         clip, header = self._clip.written(result), result.header
         if clip.root is None or clip.output is None or self._source is None:
             return None
+        file = clip.output if isinstance(clip.output, Path) else self._staging.output
+        assert file is not None
         return Entry(
             source=FileState(stamp=self._source, sha256=header.source_sha256),
-            latents=FileState(stamp=FileStamp.of(clip.output), sha256=sha256_of(clip.output)),
+            latents=FileState(stamp=stamp or FileStamp.of(file), sha256=sha256_of(file)),
             encoder_sha256=header.encoder_sha256,
             settings=header.settings or {},
             model=header.model,
@@ -205,12 +231,13 @@ class _Work:
             self.close()
             if not isinstance(error, Exception):
                 raise
+            self._staging.rename_in(error)
             self._outcome = Outcome(clip=self._clip, error=failure(error))
 
 
 def _make_folder(clip: Clip) -> None:
     """Make the folder of an output that mirrors the inputs; that of a single output must be there."""
-    if clip.root is None or clip.output is None:
+    if clip.root is None or not isinstance(clip.output, Path):
         return
     try:
         clip.output.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae3d_cli.cli import present
-from vae3d_cli.cli.jobs import PIPE, Target, check_names, plan_jobs
+from vae3d_cli.cli.jobs import PIPE, Target, check_names, check_stdout, plan_jobs
 from vae3d_cli.cli.options import FormatChoice
 from vae3d_cli.cli.parse import parse_frames, parse_rate, parse_size
 from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.console import print_detail, progress_bars
 from vae3d_cli.errors import UsageError, Vae3dError
+from vae3d_cli.remote import is_url, location
 
 if TYPE_CHECKING:
     from vae3d_cli.batch import Clip, Engine, Found, Outcome
@@ -48,30 +49,53 @@ def plan_encode(
         UsageError: There is no input, a pipe or a terminal where it cannot be, or two clips with one output.
         InputError: The list cannot be read.
     """
-    from vae3d_cli.batch import Clip, Found, find_clips, is_several, plan_clips, read_list
-    from vae3d_cli.codec import SUFFIXES
+    from vae3d_cli.batch import Found, find_clips, is_several, plan_clips, read_list
 
     if "" in inputs:
         raise UsageError("'': names no file")
     if options.format == FormatChoice.musubi:
         check_names(inputs, output)
-    elif listed is None and len(inputs) == 1 and not is_several(Path(inputs[0])):
-        target = Target("-o", output, lambda stem: f"{stem}{SUFFIXES[options.format]}", beside_input=True)
-        (job,) = plan_jobs(inputs, {"output": target})
-        return EncodePlan([Clip(job.name, job.source, job.outputs["output"], options)], [], [])
+    elif listed is None and len(inputs) == 1 and not _is_remote_folder(output) and not is_several(location(inputs[0])):
+        return EncodePlan([_plan_single(inputs[0], output, options)], [], [])
     if listed is None and not inputs:
         raise UsageError("INPUT: give videos, images, folders of them with -r, or a --list")
     if PIPE in inputs:
         raise UsageError("-: standard input is one clip; give it alone")
     if output == PIPE:
         raise UsageError("-o -: standard output takes one clip; give a folder")
-    entries = [Found(Path(text), Path()) for text in inputs]
+    entries = [Found(location(text), Path()) for text in inputs]
     if listed is not None:
         entries += read_list(None if listed == PIPE else Path(listed), _OPTIONS)
-    folder = None if output is None else Path(output)
+    folder = None if output is None else location(output)
     findings = find_clips(entries, recursive=recursive, output=folder)
     clips = plan_clips(findings.clips, folder, lambda found: _options_of(found, options))
     return EncodePlan(clips, findings.failures, findings.notes)
+
+
+def _plan_single(text: str, output: str | None, options: "EncodeOptions") -> "Clip":
+    """A clip whose output is named, or lies beside it.
+
+    Raises:
+        UsageError: A pipe or a terminal where it cannot be.
+    """
+    from vae3d_cli.batch import Clip
+    from vae3d_cli.codec import SUFFIXES
+
+    suffix = SUFFIXES[options.format]
+    if is_url(text) or (output is not None and is_url(output)):
+        check_stdout("-o", output)
+        source = None if text == PIPE else location(text)
+        if output is not None:
+            return Clip(text, source, None if output == PIPE else location(output), options)
+        assert source is not None
+        return Clip(text, source, source.with_suffix(suffix), options)
+    (job,) = plan_jobs([text], {"output": Target("-o", output, lambda stem: f"{stem}{suffix}", beside_input=True)})
+    return Clip(job.name, job.source, job.outputs["output"], options)
+
+
+def _is_remote_folder(output: str | None) -> bool:
+    """Whether an output is a folder by its `/`: of a store it could only be asked."""
+    return output is not None and output.endswith("/") and is_url(output)
 
 
 def _options_of(found: "Found", options: "EncodeOptions") -> "EncodeOptions":

@@ -109,9 +109,18 @@ def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) 
 
 def _place_common(target: Target) -> list[Path | None]:
     """The path of the one output of this option, in a list that is empty where there is none."""
-    if target.given == PIPE and sys.stdout.isatty():
-        raise UsageError(f"{target.option} -: standard output is a terminal; redirect it or give it to a pipe")
+    check_stdout(target.option, target.given)
     return [] if target.given is None else [None if target.given == PIPE else Path(target.given)]
+
+
+def check_stdout(option: str, given: str | None) -> None:
+    """See that an output that goes to standard output does not go to a terminal.
+
+    Raises:
+        UsageError: It does.
+    """
+    if given == PIPE and sys.stdout.isatty():
+        raise UsageError(f"{option} -: standard output is a terminal; redirect it or give it to a pipe")
 
 
 def make_folders(job: Job) -> None:
