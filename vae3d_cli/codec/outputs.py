@@ -39,7 +39,7 @@ def binary_output(path: Path | None) -> Iterator[PipeWriter]:
         OutputError: It cannot be written.
     """
     if path is None:
-        with _errors_of("<stdout>"):
+        with errors_of(None):
             yield PipeWriter()
     else:
         with atomic_output(path) as temporary, temporary.open("wb", buffering=0) as file:
@@ -53,7 +53,7 @@ def latents_spool(output: Path | None, dtype: torch.dtype) -> Iterator[LatentsSp
     Raises:
         OutputError: There is no room for it.
     """
-    with _errors_of("<stdout>" if output is None else str(output)), LatentsSpool(spool_folder(output), dtype) as spool:
+    with errors_of(output), LatentsSpool(spool_folder(output), dtype) as spool:
         yield spool
 
 
@@ -78,9 +78,9 @@ def video_output(
     with contextlib.ExitStack() as stack:
         target: Path | PipeWriter | None = None
         if path is None:
-            stack.enter_context(_errors_of(name))
+            stack.enter_context(errors_of(name))
         elif is_special(path):
-            stack.enter_context(_errors_of(name))
+            stack.enter_context(errors_of(name))
             target = PipeWriter(stack.enter_context(path.open("wb", buffering=0)).fileno())
         else:
             if path.suffix.lower() == PNG and num_frames != 1:
@@ -109,11 +109,12 @@ def video_output(
 
 
 @contextlib.contextmanager
-def _errors_of(name: str) -> Iterator[None]:
-    """Name the output that the disk has no room for; a reader that went away ends the run."""
+def errors_of(output: Path | str | None) -> Iterator[None]:
+    """Name the output, or standard output, that the disk has no room for; a reader that went away ends the run."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
+        name = "<stdout>" if output is None else output
         raise OutputError(f"{name}: {error.strerror or error}; nothing was written") from error
