@@ -200,13 +200,13 @@ def test_lpips_is_in_every_report_with_its_backbone(tmp_path: Path, alex_file: P
     table = run("roundtrip", clip, *asked).stdout
     found = re.search(r"LPIPS \(alex\) +(0\.[0-9]{4}), worst (0\.[0-9]{4}) at frame", table)
     assert found
-    # Two runs may differ in the last bits, and so in how they are rounded.
-    assert [float(text) for text in found.groups()] == pytest.approx([summary["mean"], summary["max"]], abs=1e-4)
+    # Random backbones have features near zero, whose directions rounding turns: two runs differ in the fourth digit.
+    assert [float(text) for text in found.groups()] == pytest.approx([summary["mean"], summary["max"]], abs=1e-3)
     assert "VMAF" not in table
     other = write_clip(tmp_path / "b.mp4", 6, 64, 48)
     header, *lines = run("roundtrip", clip, other, *asked).stdout.splitlines()
     assert header.split()[-3:] == ["LPIPS", "alex", "frames/s"]
-    assert [float(line.split()[-2]) for line in lines] == pytest.approx([summary["mean"]] * 3, abs=1e-4)
+    assert [float(line.split()[-2]) for line in lines] == pytest.approx([summary["mean"]] * 3, abs=1e-3)
 
 
 def test_lpips_can_be_a_gate_from_above(tmp_path: Path, alex_file: Path) -> None:
