@@ -32,6 +32,7 @@ def write_clip(
     width: int = 32,
     height: int = 24,
     *,
+    seed: int = 0,
     rate: Fraction = NTSC,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
@@ -44,7 +45,7 @@ def write_clip(
     """A clip of moving colours, or of `frames`; `stamps` are a time base and a time stamp for each frame."""
     made = (
         av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
-        for rgb in _moving_frames(num_frames, width, height, seed=0)
+        for rgb in _moving_frames(num_frames, width, height, seed)
     )
     base, pts = stamps or (1 / rate, list(range(num_frames)))
     with av.open(str(path), "w", format=container, container_options=container_options or {}) as output:

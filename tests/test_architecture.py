@@ -28,7 +28,7 @@ ALLOWED = {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
     "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
-    "batch": {"codec", "config", "errors", "files", "geometry", "latents", "remote", "weights"},
+    "batch": {"codec", "config", "errors", "execution", "files", "geometry", "latents", "remote", "weights"},
     "report": {"codec", "latents", "metrics", "video"},
     "console": set(),
     "cli": {

@@ -1,4 +1,4 @@
-"""Many clips: one after the other, overlapped, and by two workers: `python -m tests.benchmarks.clips`."""
+"""Many clips: one after the other, overlapped, in batches, by two workers: `python -m tests.benchmarks.clips`."""
 
 import os
 import subprocess
@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from tests.clips import write_clip
 from vae3d_cli.batch import Found, InProcess, Policy, encode_clips, find_clips, open_manifests, plan_clips
 from vae3d_cli.batch.planning import Clip
-from vae3d_cli.codec import EncodeOptions, Progress, encode_video
+from vae3d_cli.codec import EncodeOptions, Progress
+from vae3d_cli.execution import Batching
 from vae3d_cli.weights import Model, load_model
 
 REPEATS = 3
-SETS = ((60, 17, 128, 128), (24, 33, 256, 256), (4, 33, 848, 480))
+SETS = ((200, 17, 64, 64), (120, 17, 128, 128), (48, 33, 256, 256), (6, 33, 848, 480))
 
 
 @contextmanager
@@ -25,19 +27,14 @@ def _unwatched(_clip: Clip) -> Iterator[Progress]:
     yield lambda _done, _total: None
 
 
-def one_by_one(clips: Path, model: Model, out: Path) -> None:
-    """Each clip is opened when the one before is written."""
-    out.mkdir()
-    for path in sorted(clips.iterdir()):
-        encode_video(path, out / path.stem, model)
-
-
-def overlapped(clips: Path, model: Model, out: Path) -> None:
-    """As `vae3d encode` does it, with a manifest."""
+def encode(clips: Path, model: Model, out: Path, *, overlaps: bool = True, batches: bool = True) -> None:
+    """As `vae3d encode` does it, with a manifest; or each clip a run of its own, or none together with others."""
     found = find_clips([Found(clips, Path())], recursive=True, output=out).clips
     planned = plan_clips(found, out, lambda _: EncodeOptions())
-    with open_manifests(planned) as manifests:
-        encode_clips(planned, InProcess(model), Policy(), manifests, _unwatched, lambda _outcome: None)
+    gains = Batching.gains if batches else lambda *_: False
+    with patch.object(Batching, "gains", gains), open_manifests(planned) as manifests:
+        for run in [planned] if overlaps else [[clip] for clip in planned]:
+            encode_clips(run, InProcess(model), Policy(), manifests, _unwatched, lambda _outcome: None)
 
 
 def command(clips: Path, options: tuple[str, ...], out: Path) -> None:
@@ -60,8 +57,10 @@ def main() -> None:
                 write_clip(folder / "clips" / f"{index:03d}.mp4", frames, width, height)
             clips = folder / "clips"
             ways: dict[str, Callable[[Path], None]] = {
-                "one by one": partial(one_by_one, clips, model),
-                "overlapped": partial(overlapped, clips, model),
+                "one by one": partial(encode, clips, model, overlaps=False),
+                "overlapped": partial(encode, clips, model, batches=False),
+                "and batched": partial(encode, clips, model),
+                "--threads 1": partial(command, clips, ("--threads", "1")),
                 "--workers 1": partial(command, clips, ()),
                 "--workers 2": partial(command, clips, ("--workers", "2")),
                 "ray, 1 worker": partial(command, clips, ("--engine", "ray", "--workers", "1")),

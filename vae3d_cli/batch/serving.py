@@ -89,8 +89,9 @@ def _encode(connection: Connection, lines: "_Lines", model: Model, policy: Polic
     def tasks() -> Iterator[Task | None]:
         while True:
             try:
-                if not connection.poll(_SECONDS_BETWEEN):
-                    yield None
+                if not connection.poll():
+                    yield None  # now: a clip may be waiting for others
+                    connection.poll(_SECONDS_BETWEEN)
                     continue
                 number, task = connection.recv()
             except (EOFError, OSError):

@@ -1,7 +1,7 @@
 """Clips through a model: while one is in it, the next one is opened and read, and the one before is written."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,12 @@ from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.staging import Staging
 from vae3d_cli.codec import EncodeResult, Encoding, Progress, WorkBehind, read_ahead
 from vae3d_cli.errors import Interrupted, OutputError, UsageError
+from vae3d_cli.execution import CLIPS_AT_ONCE, Batching
 from vae3d_cli.files import FileStamp, is_read_once, is_special, sha256_of
 from vae3d_cli.remote import RemotePath, stamp_of
 from vae3d_cli.weights import Model
 
-# Clips that may wait on either side of the model: more would only take memory.
+# Batches that may wait on either side of the model: more would only take memory.
 _DEPTH = 1
 # How often a thread that waits for the reading of a clip looks whether it is still wanted.
 _PATIENCE_SECONDS = 0.1
@@ -80,19 +81,20 @@ def failure(error: Exception) -> Exception:
 def run_tasks(
     tasks: Iterable[Task | None], model: Model, policy: Policy, watch: Watch, deliver: Deliver
 ) -> Generator[None, None, None]:
-    """Encode clip after clip in the order of the tasks, and yield after each that was in the model.
+    """Encode clips in the order of the tasks, and yield after each batch of them that was in the model.
 
     `tasks` are taken and outcomes are delivered in threads of their own; `None` says that there is no task yet. What
     can be read or written only once, a pipe, is read and written in this one, which signals reach.
     """
-    stopped = Event()
+    stopped, batching = Event(), Batching(model.network)
 
-    def opened() -> Iterator[_Work]:
+    def opened() -> Iterator[_Work | None]:
         before: _Work | None = None
         for task in tasks:
             if stopped.is_set():
                 return
             if task is None:
+                yield None
                 continue
             work = _Work(task, model, policy, stopped)
             work.fetch()
@@ -101,26 +103,28 @@ def run_tasks(
                     work.close()
                     return
             before = work
-            work.open()
+            work.open(batching)
             yield work
 
-    def finish(work: _Work) -> None:
-        deliver(work.finish())
+    def finish(batch: _Batch) -> None:
+        with _closing_if_it_fails(batch):
+            for work in batch:
+                deliver(work.finish())
 
     with (
-        contextlib.closing(read_ahead(opened(), _DEPTH, _Work.close)) as ahead,
-        WorkBehind(finish, _DEPTH, _Work.close) as behind,
+        contextlib.closing(_batches(opened())) as batches,
+        contextlib.closing(read_ahead(batches, _DEPTH, _close)) as ahead,
+        WorkBehind(finish, _DEPTH, _close) as behind,
         contextlib.ExitStack() as stack,
     ):
         # Not at the end: the last clip may be uploaded then.
         stack.push(lambda kind, _error, _trace: stopped.set() if kind else None)
-        for work in ahead:
-            try:
-                work.run(watch)
-            except BaseException:
-                work.close()
-                raise
-            behind.put(work)
+        for batch in ahead:
+            with _closing_if_it_fails(batch):
+                for work in batch:
+                    together = len(batch) > 1 and work is batch[0]
+                    work.run(watch, (batch, batching) if together else None)
+            behind.put(batch)
             yield
 
 
@@ -133,6 +137,7 @@ class _Work:
         self._staging = staging = Staging(clip, stopped)
         self._encoding = Encoding(staging.source, staging.output, model, clip.options)
         self.has_read = self._encoding.has_read
+        self.shape: tuple[int, int, int] | None = None
         self._source: FileStamp | None = None
         self._again = ""
         self._outcome: Outcome | None = None
@@ -157,18 +162,22 @@ class _Work:
                 self._source = stamp_of(self._clip.source)
                 self._staging.fetch(self._clip.source)
 
-    def open(self) -> None:
-        """Open the clip."""
+    def open(self, batching: Batching) -> None:
+        """Open the clip; its `shape` is known then if it may go through the model with others."""
         if self._outcome is None and not self._waits:
             with self._step():
                 self._open()
+                self.shape = self._encoding.gather(batching)
 
-    def run(self, watch: Watch) -> None:
-        """Run the model over the clip."""
+    def run(self, watch: Watch, together: tuple["_Batch", Batching] | None) -> None:
+        """Run the model over the clip, or take what is of it; over a batch that it is the first of."""
         if self._outcome is None:
             with self._step(), watch(self._clip) as progress:
                 if self._waits:
                     self._open()
+                if together is not None:
+                    batch, batching = together
+                    Encoding.run_together([work._encoding for work in batch], batching, progress)
                 self._encoding.run(progress)
         if self._outcome is None and self._waits:
             self.finish()
@@ -233,6 +242,47 @@ class _Work:
                 raise
             self._staging.rename_in(error)
             self._outcome = Outcome(clip=self._clip, error=failure(error))
+
+
+_Batch = Sequence[_Work]
+
+
+def _batches(works: Iterator[_Work | None]) -> Generator[_Batch, None, None]:
+    """The same in their order: full batches of clips of one shape, and the others each by itself.
+
+    `None` says that nothing may come for a while: what waits for others goes.
+    """
+    batch: list[_Work] = []
+    try:
+        for work in works:
+            if work is None or (batch and work.shape != batch[0].shape):
+                while batch:
+                    yield [batch.pop(0)]
+            if work is None:
+                continue
+            batch.append(work)
+            if work.shape is None or len(batch) == CLIPS_AT_ONCE:
+                full, batch = batch, []
+                yield full
+        while batch:
+            yield [batch.pop(0)]
+    finally:
+        _close(batch)
+
+
+def _close(batch: _Batch) -> None:
+    for work in batch:
+        work.close()
+
+
+@contextlib.contextmanager
+def _closing_if_it_fails(batch: _Batch) -> Iterator[None]:
+    """What ends the run leaves nothing of a batch."""
+    try:
+        yield
+    except BaseException:
+        _close(batch)
+        raise
 
 
 def _make_folder(clip: Clip) -> None:

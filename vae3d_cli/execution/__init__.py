@@ -4,8 +4,10 @@ A strategy turns an iterator of pixel chunks into one of moments, and an iterato
 The first chunk begins the clip; chunks may be of any length.
 """
 
+from vae3d_cli.execution.batching import CLIPS_AT_ONCE, Batching
 from vae3d_cli.execution.memory import is_out_of_memory
 from vae3d_cli.execution.strategy import (
+    STREAM,
     TILED,
     Execution,
     StrategyOptions,
@@ -17,7 +19,10 @@ from vae3d_cli.execution.strategy import (
 )
 
 __all__ = [
+    "CLIPS_AT_ONCE",
+    "STREAM",
     "TILED",
+    "Batching",
     "Execution",
     "StrategyOptions",
     "check_strategy",
