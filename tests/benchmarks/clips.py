@@ -47,7 +47,7 @@ def command(clips: Path, options: tuple[str, ...], out: Path) -> None:
 
 
 def main() -> None:
-    """Print the seconds of each way, by turns in one process, and their ratios."""
+    """Print the seconds of each way, which take turns."""
     model = load_model("tiny", device="cpu")
     for number, frames, width, height in SETS:
         with tempfile.TemporaryDirectory() as text:
