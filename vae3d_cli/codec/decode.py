@@ -62,7 +62,8 @@ def decode_video(
 ) -> DecodeResult:
     """Decode the latents file `source` into the video `output`; `None` is standard input or output.
 
-    An output that exists is replaced. The model is the one that the file names, unless `model` is or names another. `progress` is told of every frame.
+    An output that exists is replaced. The model is the one that the file names, unless `model` is or names another.
+    `progress` is told of every frame.
 
     Raises:
         LatentsError: The file cannot be read, or does not fit the model.

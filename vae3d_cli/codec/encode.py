@@ -36,7 +36,8 @@ def encode_video(
 ) -> EncodeResult:
     """Encode the video `source` into the latents file `output`; `None` is standard input or output.
 
-    An output that exists is replaced. For musubi-tuner `output` is a folder, in which the file has a name of its own. `progress` is told of every frame.
+    An output that exists is replaced. For musubi-tuner `output` is a folder, in which the file has a name of its own.
+    `progress` is told of every frame.
 
     Raises:
         UsageError: The format does not hold the model's latents, or cannot be written to a pipe.

@@ -57,9 +57,9 @@ def roundtrip_video(
 
     `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
     difference; for `latents`, whose format is our own; and for `csv`, a table of every frame's measures. `None` is
-    standard output; what exists is replaced. `encoder` says how the videos are written, with the audio of the source copied into them; `extras`
-    which further measures are taken. `viewer` is shown every frame. The video is read twice, so memory does not grow
-    with it; `progress` is told of every frame twice.
+    standard output; what exists is replaced. `encoder` says how the videos are written, with the audio of the source
+    copied into them; `extras` which further measures are taken. `viewer` is shown every frame. The video is read twice,
+    so memory does not grow with it; `progress` is told of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
