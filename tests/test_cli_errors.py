@@ -214,3 +214,8 @@ def test_odd_calls_are_errors_and_no_bugs(
 def test_skipping_does_not_take_a_folder_for_an_output(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert_failed(run("encode", clip, "-o", tmp_path / "out", "--skip-existing"), 1, "is a directory")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])
+def test_a_url_that_cannot_be_read_is_said_to_be_one(command: str) -> None:
+    assert_failed(run(command, "http://host/clip.mp4"), 1, "only local files are read here; download it first")

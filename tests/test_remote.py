@@ -155,7 +155,7 @@ def test_errors_are_one_line_that_names_the_object() -> None:
     assert_failed(run("encode", "memory://bucket/*.mov"), 1, "memory://bucket/*.mov: there is no such file")
     assert_failed(run("encode", "memory://", *out), 2, "memory://: names no object; give one as in s3://bucket/name")
     assert_failed(run("encode", "file://a.mp4", *out), 2, "file://a.mp4: is no absolute path")
-    assert_failed(run("encode", "http://host/a.mp4", *out), 1, "http:/host/a.mp4: No such file")
+    assert_failed(run("encode", "http://host/a.mp4", *out), 1, "http:/host/a.mp4: only local files are read here")
     musubi = ("--format", "musubi", "-o", "memory://bucket/caches")
     assert_failed(run("encode", "clips/a.mp4", *musubi), 2, "memory://bucket/caches: musubi-tuner reads its caches")
 

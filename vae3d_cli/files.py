@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -31,11 +32,19 @@ def check_input(path: Path | None) -> None:
     Raises:
         InputError: It is not.
     """
+    if path is None:
+        return
     try:
-        if path is not None:
-            path.stat()
+        path.stat()
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}; check the name") from error
+        raise InputError(f"{path}: {why_not_there(path, error)}") from error
+
+
+def why_not_there(path: Path, error: OSError | RuntimeError) -> str:
+    """What the system has against a path, and what to do; one that is not there may have been meant as a URL."""
+    if isinstance(error, FileNotFoundError) and re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):  # of two slashes
+        return "only local files are read here; download it first"
+    return f"{getattr(error, 'strerror', None) or error}; check the name"
 
 
 def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> None:
@@ -85,7 +94,7 @@ class FileStamp:
         try:
             status = path.stat()
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; check the name") from error
+            raise InputError(f"{path}: {why_not_there(path, error)}") from error
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d_cli.errors import LatentsError
-from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
+from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once, why_not_there
 from vae3d_cli.latents.container import Entry, Structure, is_safetensors, read_structure
 from vae3d_cli.latents.foreign import ForeignHeader, Told, check_told, is_pickle, read_pickle, recognise
 from vae3d_cli.latents.header import FORMAT, FORMAT_FAMILY, LatentsHeader
@@ -181,7 +181,7 @@ class LatentsReader:
             text = str(error)
             raise LatentsError(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
         except OSError as error:
-            raise LatentsError(f"{self.name}: {error.strerror or error}; check the name of the latents file") from error
+            raise LatentsError(f"{self.name}: {why_not_there(Path(self.name), error)}") from error
 
 
 def kind_of_latents(path: Path) -> str | None:

@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 
 from vae3d_cli.errors import VideoError
+from vae3d_cli.files import why_not_there
 from vae3d_cli.video.pipes import PipeReader, open_stdin
 
 # Formats that are lists of other files: reading them would open what the user did not name.
@@ -35,8 +35,10 @@ def open_container(
     if path is None:
         source: object = stack.enter_context(open_stdin())
     else:
-        if re.match(r"[a-z][a-z0-9+.-]*:/", name) and not path.exists():
-            raise VideoError(f"{name}: only local files are read; download it first")
+        try:
+            path.stat()
+        except FileNotFoundError as error:
+            raise VideoError(f"{name}: {why_not_there(path, error)}") from error
         source = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
     container = stack.enter_context(av.open(source, "r", options=options, metadata_errors="surrogateescape"))
     if container.format.name.split(",")[0] in _PLAYLISTS:
@@ -81,8 +83,6 @@ def reason(error: Exception) -> str:
         return "not a readable video (damaged, cut short, or of an unknown format); give a whole video or an image"
     if isinstance(error, av.error.DecoderNotFoundError):
         return _NO_DECODER
-    if isinstance(error, FileNotFoundError):
-        return "No such file or directory; check the name"
     if isinstance(error, IsADirectoryError):
         return "Is a directory; give the videos in it"
     text = error.strerror if isinstance(error, OSError | av.FFmpegError) else None
