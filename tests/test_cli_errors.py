@@ -219,3 +219,8 @@ def test_skipping_does_not_take_a_folder_for_an_output(clip: Path, tmp_path: Pat
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])
 def test_a_url_that_cannot_be_read_is_said_to_be_one(command: str) -> None:
     assert_failed(run(command, "http://host/clip.mp4"), 1, "only local files are read here; download it first")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])
+def test_a_name_that_is_too_long_is_said_to_be_so(command: str) -> None:
+    assert_failed(run(command, "x" * 300), 1, "xxx: File name too long; ")

@@ -175,7 +175,7 @@ def remove_orphans(folder: Path) -> None:
 
 def is_read_once(path: Path | None) -> bool:
     """Whether this is standard input (`None`) or a FIFO, such as `<(command)`: what is read of it is gone."""
-    return path is None or path.is_fifo()
+    return path is None or _kind_of(path) == stat.S_IFIFO
 
 
 @contextlib.contextmanager
@@ -202,7 +202,15 @@ def copy_of_pipe(path: Path | None, head: bytes = b"") -> Iterator[Path]:
 
 def is_special(path: Path) -> bool:
     """Whether `path` is a device, a FIFO or a socket: a thing to write to, never to replace."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return _kind_of(path) not in (None, stat.S_IFREG, stat.S_IFDIR)
+
+
+def _kind_of(path: Path) -> int | None:
+    """What is there; `None` if nothing, or if the system has something against the name, which who opens it says."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        return None
 
 
 def _mode_of(target: Path) -> int:
