@@ -135,31 +135,41 @@ def test_workers_end_with_a_run_that_is_killed_and_the_next_one_goes_on(
 
 
 @dataclass(frozen=True)
-class Deadly(ModelSource):
-    """A model whose workers die of a clip of this name, or while they load it."""
-
-    dies_of: str = ""
+class DeadlyClip(ModelSource):
+    """A model whose workers die of the clip `deadly.mp4`."""
 
     def load(self) -> Model:
         """Load it."""
         run_clip = Encoding.run
 
         def run_or_die(encoding: Encoding, progress: Progress) -> None:
-            if str(encoding._source).endswith(self.dies_of):
+            if str(encoding._source).endswith("deadly.mp4"):
                 os.kill(os.getpid(), signal.SIGKILL)
             run_clip(encoding, progress)
 
-        if not self.dies_of:
-            os.kill(os.getpid(), signal.SIGKILL)
-        Encoding.run = run_or_die  # type: ignore[method-assign, assignment]
+        Encoding.run = run_or_die  # type: ignore[method-assign]
         return super().load()
 
 
-def encode_all(folder: Path, source: ModelSource) -> list[Outcome]:
+@dataclass(frozen=True)
+class DeadlyStart(ModelSource):
+    """A model whose first workers die while they load it: each takes a file from `deaths`, as long as there are any."""
+
+    deaths: Path = Path()
+
+    def load(self) -> Model:
+        """Load it."""
+        for death in self.deaths.iterdir():
+            death.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().load()
+
+
+def encode_all(folder: Path, *sources: ModelSource) -> list[Outcome]:
     found = find_clips([Found(folder, Path())], recursive=True, output=folder / "out").clips
     planned = plan_clips(found, folder / "out", lambda _: EncodeOptions())
     outcomes: list[Outcome] = []
-    engine = Processes([source, source], lambda _facts: None)
+    engine = Processes([*sources], lambda _facts: None)
     with open_manifests(planned) as manifests:
         encode_clips(planned, engine, Policy(), manifests, unwatched, outcomes.append)
     return outcomes
@@ -173,7 +183,8 @@ def unwatched(_clip: Clip) -> Iterator[Progress]:
 def test_a_clip_that_kills_its_workers_fails_alone(tmp_path: Path, small_checkpoint: Path) -> None:
     for name in ("a", "b", "deadly", "c", "d", "e"):
         write_clip(tmp_path / f"{name}.mp4", 5)
-    outcomes = encode_all(tmp_path, Deadly(str(small_checkpoint), "cpu", "fp32", 1, "deadly.mp4"))
+    source = DeadlyClip(str(small_checkpoint), "cpu", "fp32", 1)
+    outcomes = encode_all(tmp_path, source, source)
     errors = {outcome.clip.name: outcome.error for outcome in outcomes}
     assert len(errors) == len(outcomes) == 6
     (error,) = [error for error in errors.values() if error is not None]
@@ -181,10 +192,24 @@ def test_a_clip_that_kills_its_workers_fails_alone(tmp_path: Path, small_checkpo
     assert str(error).startswith(f"{tmp_path}/deadly.mp4: the worker that encoded it died 3 times (SIGKILL)")
 
 
-def test_a_worker_that_dies_before_it_has_a_model_ends_the_run(tmp_path: Path, small_checkpoint: Path) -> None:
+def test_a_worker_that_dies_before_it_has_a_model_is_replaced_twice(tmp_path: Path, small_checkpoint: Path) -> None:
     write_clip(tmp_path / "a.mp4", 5)
-    with pytest.raises(WorkerError, match=r"a worker died \(SIGKILL\) before its model was loaded"):
-        encode_all(tmp_path, Deadly(str(small_checkpoint), "cpu", "fp32", 1))
+    deaths = tmp_path / "deaths"
+    deaths.mkdir()
+    source = DeadlyStart(str(small_checkpoint), "cpu", "fp32", 1, deaths)
+    for number in range(2):
+        (deaths / str(number)).touch()
+    (outcome,) = encode_all(tmp_path, source)
+    assert outcome.error is None
+    assert not [*deaths.iterdir()]
+    for number in range(3):
+        (deaths / str(number)).touch()
+    with pytest.raises(WorkerError, match=r"a worker died 3 times \(SIGKILL\) before its model was loaded"):
+        encode_all(tmp_path, source)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path, small_checkpoint: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 5)
     with pytest.raises(WeightsError, match="there is no such CUDA device here"):
         encode_all(tmp_path, ModelSource(str(small_checkpoint), "cuda:9", "fp32", 1))
 

@@ -35,14 +35,14 @@ class Processes:
         """See `run_tasks`; outcomes come in the order in which clips are done.
 
         Raises:
-            WorkerError: A worker died before its model was loaded.
+            WorkerError: A worker and those in its place died before their model was loaded.
             WeightsError: The model cannot be loaded.
         """
         waiting = _Waiting(tasks)
         with ExitStack() as stack:
 
-            def start(model: ModelSource) -> _Worker:
-                return stack.enter_context(_Worker(self._context, model, policy, watch, self._loaded))
+            def start(model: ModelSource, losses: int = 0) -> _Worker:
+                return stack.enter_context(_Worker(self._context, model, policy, watch, self._loaded, losses))
 
             workers = {worker.connection: worker for worker in map(start, self._models)}
             while waiting or any(worker.tasks for worker in workers.values()):
@@ -57,15 +57,16 @@ class Processes:
                     except (EOFError, OSError):
                         del workers[connection]
                         cause = _cause(worker.end())
-                        if not worker.is_loaded:
+                        losses = 0 if worker.is_loaded else worker.losses + 1
+                        if losses > MAX_LOSSES:
                             raise WorkerError(
-                                f"a worker died ({cause}) before its model was loaded; if memory ran out, take fewer "
-                                "--workers"
+                                f"a worker died {losses} times ({cause}) before its model was loaded; if memory ran "
+                                "out, take fewer --workers"
                             ) from None
-                        _logger.warning("a worker died (%s); what it had is tried again", cause)
+                        _logger.warning("a worker died (%s); another takes its place", cause)
                         for outcome in waiting.give_back(worker.tasks, cause):
                             deliver(outcome)
-                        another = start(worker.model)
+                        another = start(worker.model, losses)
                         workers[another.connection] = another
                     else:
                         if (done := worker.receive(message)) is not None:
@@ -108,7 +109,7 @@ class _Waiting:
 
 
 class _Worker:
-    """A process, and the tasks that it has."""
+    """A process, and the tasks that it has; `losses` in a row were in its place and died before they had a model."""
 
     def __init__(
         self,
@@ -117,8 +118,9 @@ class _Worker:
         policy: Policy,
         watch: Watch,
         loaded: Loaded,
+        losses: int,
     ) -> None:
-        self.model, self._watch, self._loaded = model, watch, loaded
+        self.model, self._watch, self._loaded, self.losses = model, watch, loaded, losses
         self.tasks: dict[int, Task] = {}
         self.is_loaded = self._has_retried = False
         self._shown = ExitStack()
