@@ -147,7 +147,7 @@ class DeadlyClip(ModelSource):
                 os.kill(os.getpid(), signal.SIGKILL)
             run_clip(encoding, progress)
 
-        Encoding.run = run_or_die  # type: ignore[method-assign]
+        Encoding.run = run_or_die  # type: ignore[method-assign, assignment]
         return super().load()
 
 
