@@ -67,6 +67,12 @@ def test_a_bad_latents_file_is_one_line_and_leaves_nothing(tmp_path: Path, kind:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("command", ["decode", "roundtrip", "info", "convert"])
+def test_a_folder_where_files_are_read_is_told_what_to_do(tmp_path: Path, command: str) -> None:
+    output = ["--format", "comfyui", "-o", tmp_path / "out"] if command == "convert" else []
+    assert_failed(run(command, tmp_path, *output), 1, f"{tmp_path}: Is a directory; give the files in it")
+
+
 @pytest.mark.parametrize("command", ["encode", "roundtrip"])
 def test_latents_given_for_a_video_are_told_what_to_do(clip: Path, tmp_path: Path, command: str) -> None:
     assert run("encode", clip, "-q").exit_code == 0

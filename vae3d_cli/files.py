@@ -44,6 +44,8 @@ def why_not_there(path: Path, error: OSError | RuntimeError) -> str:
     """What the system has against a path, and what to do; one that is not there may have been meant as a URL."""
     if isinstance(error, FileNotFoundError) and re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):  # of two slashes
         return "only local files are read here; download it first"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.strerror}; give the files in it"
     return f"{getattr(error, 'strerror', None) or error}; check the name"
 
 

@@ -84,6 +84,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, av.error.DecoderNotFoundError):
         return _NO_DECODER
     if isinstance(error, IsADirectoryError):
-        return "Is a directory; give the videos in it"
+        return "Is a directory; give the files in it"
     text = error.strerror if isinstance(error, OSError | av.FFmpegError) else None
     return f"{text or str(error) or type(error).__name__}; the video cannot be read"
