@@ -13,6 +13,9 @@ from typer.testing import CliRunner, Result
 
 from vae3d_cli.cli import app
 
+# What takes longer hangs, on the busiest of machines.
+PATIENCE_SECONDS = 300
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -24,7 +27,9 @@ def run_bytes(
     """In a process of its own, for what goes through pipes."""
     command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
     settings = os.environ | (environment or {})
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120, env=settings)
+    return subprocess.run(
+        command, input=stdin, capture_output=True, check=False, timeout=PATIENCE_SECONDS, env=settings
+    )
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
@@ -37,7 +42,7 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
     """Wait until something is so, while a process runs."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import read_back, write_clip
-from tests.commands import assert_failed, run, start
+from tests.commands import PATIENCE_SECONDS, assert_failed, run, start, wait_for
 
 RUN = [sys.executable, "-m", "vae3d_cli"]
 
@@ -36,20 +36,12 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def wait_for_temporary(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not list(folder.glob(".vae3d-*")):
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip"])
 def test_case_40_a_terminal_gets_no_bytes(latents: Path, command: str) -> None:
     source = latents if command == "decode" else latents.with_name("clip.mp4")
     terminal, stdout = pty.openpty()
     arguments = [sys.executable, "-m", "vae3d_cli", command, str(source), "-o", "-"]
-    result = subprocess.run(arguments, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=60)
+    result = subprocess.run(arguments, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=PATIENCE_SECONDS)
     os.close(stdout)
     os.close(terminal)
     assert result.returncode == 2
@@ -91,7 +83,7 @@ def test_case_42_a_file_size_limit_is_one_line_and_keeps_the_old_file(tmp_path: 
         *("decode", latents, "-q", "-f", "--lossless", "-o", out),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (1, f"vae3d: error: {out}: File too large; nothing was written\n".encode())
     assert out.read_bytes() == b"old"
     assert files_in(tmp_path) == ["in", "out.mkv"]
@@ -139,7 +131,7 @@ def test_case_45_a_fifo_that_nobody_reads_can_be_interrupted(tmp_path: Path, lat
     time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGINT
     assert b"Traceback" not in errors
 
@@ -164,9 +156,9 @@ def test_cases_47_and_48_a_signal_keeps_the_old_file(tmp_path: Path, number: sig
     clip, out = write_clip(tmp_path / "in" / "clip.mp4", 300, 160, 160), tmp_path / "out" / "out.mp4"
     out.write_bytes(b"old")
     process = start("roundtrip", clip, "-q", "-f", "-o", out)
-    wait_for_temporary(tmp_path / "out", process)
+    wait_for(lambda: list((tmp_path / "out").glob(".vae3d-*")), process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (-number, b"")
     assert out.read_bytes() == b"old"
     left = [name for name in files_in(tmp_path / "out") if name != "out.mp4"]

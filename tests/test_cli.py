@@ -15,7 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.clips import NTSC, read_back, write_clip
-from tests.commands import assert_failed, json_lines, run, run_bytes
+from tests.commands import PATIENCE_SECONDS, assert_failed, json_lines, run, run_bytes
 from vae3d_cli import __version__
 from vae3d_cli.cli.parse import parse_frames
 from vae3d_cli.geometry import FrameRange
@@ -265,5 +265,5 @@ def test_info_reads_standard_input_and_fifos(clip: Path) -> None:
     described = run_bytes("info", "-", "--json", stdin=clip.read_bytes())
     assert json.loads(described.stdout)["num_frames"] == 6
     command = f'"{sys.executable}" -m vae3d_cli roundtrip <(cat "{clip}") --json -q'
-    result = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=PATIENCE_SECONDS)
     assert json.loads(result.stdout)["num_frames"] == 6

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, run
+from tests.commands import PATIENCE_SECONDS, assert_failed, run
 from vae3d_cli.cli.parse import parse_frames
 from vae3d_cli.errors import UsageError
 
@@ -179,7 +179,7 @@ def test_a_spool_that_fails_is_one_line_and_stops_no_other(tmp_path: Path, monke
 )
 def test_closed_standard_streams_do_no_harm(clip: Path, redirection: str, status: int) -> None:
     command = f'"{sys.executable}" -m vae3d_cli encode "{clip}" -o "{clip.parent}/out.safetensors" {redirection}'
-    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=PATIENCE_SECONDS)
     assert result.returncode == status
     assert b"bug" not in result.stderr
     assert (clip.parent / "out.safetensors").stat().st_size > 1000

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import write_clip
+from tests.commands import PATIENCE_SECONDS
 from tests.hub_server import Hub, Repo, serve
 from tests.hunyuanvideo import SMALL, reference
 from vae3d_cli.weights import hub as hub_module
@@ -75,7 +76,12 @@ class Client:
         request = json.dumps([hub_module.__file__, name, refresh, known or {}])
         command = [sys.executable, "-c", FIND, request]
         result = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=60, env=self.environment(**settings)
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE_SECONDS,
+            env=self.environment(**settings),
         )
         assert result.stderr == ""
         path, error, notes, details = json.loads(result.stdout)
@@ -85,7 +91,13 @@ class Client:
     def run(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vae3d_cli", "models", *arguments]
         return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False, timeout=60, env=self.environment()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+            env=self.environment(),
         )
 
     def left_behind(self) -> list[Path]:
@@ -358,7 +370,9 @@ def test_a_model_on_the_hub_encodes_and_decodes(client: Client, tmp_path: Path) 
     def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
         environment = client.environment(**settings)
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=environment
+        )
 
     encoded = run("encode", clip, "-m", "org/toy", "--json")
     assert encoded.returncode == 0, encoded.stderr

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, run, start, wait_for
+from tests.commands import PATIENCE_SECONDS, assert_failed, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
 
 NUM_CLIPS = 16
@@ -50,7 +50,7 @@ def cluster() -> Iterator[Nodes]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         yield Nodes(**json.loads(process.stdout.readline()))
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_a_node_and_a_worker_that_die_lose_nothing_and_nothing_is_done_twice(
         wait_for(lambda: len(identities(Path("out"))) > 5 and cluster.tasks(1), process)
         lost = cluster.tasks(1)
         cluster.kill(1)
-        stdout, errors = process.communicate(timeout=90)
+        stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (0, b"")
-    assert not psutil.wait_procs(lost, timeout=10)[1]
+    assert not psutil.wait_procs(lost, timeout=PATIENCE_SECONDS)[1]
     names = identities(Path("out"))
     assert sorted(stdout.decode().split()) == sorted(f"out/{name}" for name in names)
     assert run(*arguments, "-o", "here").exit_code == 0
@@ -93,16 +93,16 @@ def test_a_run_that_is_stopped_leaves_whole_files_and_its_workers_free(arguments
     with start(*command, stdout=subprocess.DEVNULL) as process:
         wait_for(lambda: len(identities(Path("out"))) > 2, process)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGINT, errors
     assert errors.count(b"\n") == 1, errors
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while any([*Path("out").rglob(".vae3d-*"), *cluster.tasks(0), *cluster.tasks(1)]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     kept = identities(Path("out"))
     with start(*command, "--skip-existing", "--workers", 1, stdout=subprocess.PIPE) as process:
-        stdout, errors = process.communicate(timeout=90)
+        stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert len(stdout.splitlines()) == NUM_CLIPS - len(kept)
     bad, summary = errors.decode().splitlines()

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, run, start
+from tests.commands import PATIENCE_SECONDS, assert_failed, run, start
 from tests.outputs import assert_done_once, identities, manifest
 from vae3d_cli.batch.manifest import NAME, Manifest
 from vae3d_cli.codec import encode_video
@@ -69,7 +69,7 @@ def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path
         write_clip(path, *shape)
     common = ("clips", "-r", "-q", "-m", small_checkpoint, "--threads", 1)
     with start("encode", *common, "-o", undisturbed, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
-        assert process.wait(300) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     seed = random.randrange(1 << 32)
     dice, kept = random.Random(seed), dict[str, tuple[int, int]]()
     arguments = ("encode", *common, "-o", out, "--skip-existing")
@@ -80,13 +80,13 @@ def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path
                 time.sleep(0.001)
             time.sleep(dice.uniform(0, 0.03))
             process.send_signal(signal.SIGKILL)
-            assert process.wait(60) == -signal.SIGKILL, f"seed {seed}"
+            assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL, f"seed {seed}"
         now = identities(out)
         assert kept.items() <= now.items(), f"a clip was encoded again, seed {seed}"
         kept = now
     assert len(kept) < NUM_CLIPS, "the kills came before the end"
     with start(*arguments, cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, stderr
     assert len(stdout.splitlines()) == NUM_CLIPS - len(kept)
     assert kept.items() <= identities(out).items()
@@ -103,12 +103,12 @@ def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(tmp_path: Path, smal
         while len(identities(tmp_path / "out")) < 2:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (-signal.SIGTERM, b"")
     assert not [*tmp_path.rglob(".vae3d-*")]
     kept = identities(tmp_path / "out")
     with start(*arguments, cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        stdout, errors = process.communicate(timeout=120)
+        stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors, len(stdout.splitlines())) == (0, b"", 7 - len(kept))
     assert kept.items() <= identities(tmp_path / "out").items()
 

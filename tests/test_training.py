@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.clips import moving_frames, write_clip
-from tests.commands import assert_failed, json_lines, run, start
+from tests.commands import PATIENCE_SECONDS, assert_failed, json_lines, run, start
 from tests.conftest import SMALL_CONFIG
 from tests.hunyuanvideo import SMALL as SMALL_HUNYUANVIDEO
 from vae3d_cli.config import TinyConfig
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(material: Path, config: Path, tmp_pa
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGINT
     assert {path.name for path in folder.iterdir()} <= {"frames", "log.jsonl", "model.safetensors", "training.state"}
     assert load_model(str(folder / "model.safetensors"), device="cpu").config.latent_space.startswith("small/")

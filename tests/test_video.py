@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.clips import NTSC, moving_frames, read_back, write_clip
+from tests.commands import PATIENCE_SECONDS
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.video import ColorTags, EncoderOptions, PngWriter, Timing, VideoReader, VideoWriter, check_output_video
 from vae3d_cli.video.pipes import PipeReader, PipeWriter
@@ -221,6 +222,10 @@ def test_every_container_is_read_from_a_pipe(tmp_path: Path, name: str, size: in
     path = write_clip(tmp_path / name, 40, size, 64, codec=codec, options=options)
     script = "from vae3d_cli.video import VideoReader\nwith VideoReader(None) as v: print(sum(1 for _ in v))"
     result = subprocess.run(
-        [sys.executable, "-c", script], input=path.read_bytes(), capture_output=True, check=False, timeout=60
+        [sys.executable, "-c", script],
+        input=path.read_bytes(),
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert (result.stdout, result.stderr) == (b"40\n", b"")

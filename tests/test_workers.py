@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.clips import write_clip
-from tests.commands import assert_failed, json_lines, run, start, wait_for
+from tests.commands import PATIENCE_SECONDS, assert_failed, json_lines, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
 from vae3d_cli.batch import (
     Found,
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, arguments: Argume
     with start(*arguments, "-o", out, stdout=subprocess.PIPE) as process:
         wait_for(lambda: len(identities(out)) >= 2, process)
         workers_of(process)[0].kill()
-        stdout, errors = process.communicate(timeout=120)
+        stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (0, b"")
     assert len(stdout.splitlines()) == 10
     assert_done_once(out, one_worker)
@@ -110,7 +110,7 @@ def test_a_signal_ends_all_workers_and_leaves_whole_files(
         workers = workers_of(process)
         assert len(workers) == 2
         os.killpg(process.pid, number)  # as a terminal does it
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (-number, b"")
     assert not any(worker.is_running() for worker in workers)
     assert not [*out.rglob(".vae3d-*")]
@@ -126,7 +126,7 @@ def test_workers_end_with_a_run_that_is_killed_and_the_next_one_goes_on(
         wait_for(lambda: len(identities(out)) >= 3, process)
         workers = workers_of(process)
         process.kill()
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
     assert not alive
     kept = identities(out)
     assert run(*arguments, "-o", out, "--skip-existing").exit_code == 0
