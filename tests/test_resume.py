@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,19 @@ from safetensors.torch import load_file, save_file
 from tests.clips import write_clip
 from tests.commands import PATIENCE_SECONDS, assert_failed, run, start
 from tests.outputs import assert_done_once, identities, manifest
+from vae3d_cli.batch import (
+    Clip,
+    Found,
+    InProcess,
+    Outcome,
+    Policy,
+    encode_clips,
+    find_clips,
+    open_manifests,
+    plan_clips,
+)
 from vae3d_cli.batch.manifest import NAME, Manifest
-from vae3d_cli.codec import encode_video
+from vae3d_cli.codec import EncodeOptions, Progress, encode_video
 from vae3d_cli.latents import LatentsReader
 from vae3d_cli.weights import Model
 
@@ -94,11 +106,14 @@ def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path
     assert_done_once(out, undisturbed)
 
 
-def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(tmp_path: Path, small_checkpoint: Path) -> None:
+@pytest.mark.parametrize("workers", [[], ["--workers", 2]])
+def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(
+    tmp_path: Path, small_checkpoint: Path, workers: list[object]
+) -> None:
     (tmp_path / "clips").mkdir()
     for number in range(7):
         write_clip(tmp_path / "clips" / f"{number}.mp4", 300, 64, 64)
-    arguments = ("encode", "clips", "-r", "-q", "-o", "out", "-m", small_checkpoint, "--skip-existing")
+    arguments = ("encode", "clips", "-r", "-q", "-o", "out", "-m", small_checkpoint, "--skip-existing", *workers)
     with start(*arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         while len(identities(tmp_path / "out")) < 2:
             time.sleep(0.01)
@@ -107,10 +122,32 @@ def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(tmp_path: Path, smal
     assert (process.returncode, errors) == (-signal.SIGTERM, b"")
     assert not [*tmp_path.rglob(".vae3d-*")]
     kept = identities(tmp_path / "out")
+    assert sorted(str(line["output"]) for line in manifest(tmp_path / "out")) == sorted(kept), "each has its line"
     with start(*arguments, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors, len(stdout.splitlines())) == (0, b"", 7 - len(kept))
     assert kept.items() <= identities(tmp_path / "out").items()
+
+
+def test_a_clip_has_its_line_while_the_next_one_is_in_the_model(folder: Path, small: Model) -> None:
+    planned = plan_clips(
+        find_clips([Found(folder, Path())], recursive=True, output=None).clips, Path("out"), lambda _: EncodeOptions()
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+
+    @contextmanager
+    def waiting(clip: Clip) -> Iterator[Progress]:
+        def progress(_done: int, _total: int | None) -> None:
+            while clip is planned[1] and not lines():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+        yield progress
+
+    outcomes: list[Outcome] = []
+    with open_manifests(planned) as manifests:
+        encode_clips(planned, InProcess(small), Policy(), manifests, waiting, outcomes.append)
+    assert [(outcome.clip, outcome.error) for outcome in outcomes] == [(clip, None) for clip in planned]
 
 
 def test_a_line_tells_what_was_made_of_what(folder: Path, encode: Callable[..., list[str]]) -> None:

@@ -54,7 +54,14 @@ class Cluster:
     def __init__(self, model: ModelSource, resources: Resources, loaded: Loaded) -> None:
         self._model, self._resources, self._loaded = model, resources, loaded
 
-    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:  # noqa: ARG002
+    def run(
+        self,
+        tasks: Iterator[Task],
+        policy: Policy,
+        watch: Watch,  # noqa: ARG002
+        record: Deliver,
+        show: Deliver,
+    ) -> None:
         """See `run_tasks`; outcomes come in the order in which clips are done, and nothing is told of frames.
 
         Raises:
@@ -78,7 +85,8 @@ class Cluster:
                     if outcome.result is not None and not is_loaded:
                         self._loaded(outcome.result.model)
                         is_loaded = True
-                    deliver(outcome)
+                    record(outcome)
+                    show(outcome)
 
     def _options(self, ray: Any) -> dict[str, object]:
         """What Ray is told of the tasks."""

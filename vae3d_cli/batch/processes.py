@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 
@@ -31,46 +31,62 @@ class Processes:
         self._models, self._loaded = models, loaded
         self._context = multiprocessing.get_context("spawn")
 
-    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, record: Deliver, show: Deliver) -> None:
         """See `run_tasks`; outcomes come in the order in which clips are done.
 
         Raises:
             WorkerError: A worker and those in its place died before their model was loaded.
             WeightsError: The model cannot be loaded.
         """
-        waiting = _Waiting(tasks)
+
+        def start(model: ModelSource, losses: int = 0) -> None:
+            worker = stack.enter_context(_Worker(self._context, model, policy, watch, self._loaded, losses))
+            workers[worker.connection] = worker
+
+        workers: dict[Connection, _Worker] = {}
         with ExitStack() as stack:
+            for model in self._models:
+                start(model)
+            try:
+                for outcome in self._outcomes(_Waiting(tasks), workers, start):
+                    record(outcome)
+                    show(outcome)
+            except BaseException:
+                for worker in workers.values():
+                    worker.stop()
+                for worker in workers.values():
+                    for outcome in worker.last_outcomes():
+                        record(outcome)
+                raise
 
-            def start(model: ModelSource, losses: int = 0) -> _Worker:
-                return stack.enter_context(_Worker(self._context, model, policy, watch, self._loaded, losses))
-
-            workers = {worker.connection: worker for worker in map(start, self._models)}
-            while waiting or any(worker.tasks for worker in workers.values()):
-                for most in range(1, _MOST_AT_ONCE + 1):  # by turns, for there may be few
-                    for worker in workers.values():
-                        worker.take(waiting, most)
-                for connection in wait([*workers]):
-                    assert isinstance(connection, Connection)
-                    worker = workers[connection]
-                    try:
-                        message: Message = connection.recv()
-                    except (EOFError, OSError):
-                        del workers[connection]
-                        cause = _cause(worker.end())
-                        losses = 0 if worker.is_loaded else worker.losses + 1
-                        if losses > MAX_LOSSES:
-                            raise WorkerError(
-                                f"a worker died {losses} times ({cause}) before its model was loaded; if memory ran "
-                                "out, take fewer --workers"
-                            ) from None
-                        _logger.warning("a worker died (%s); another takes its place", cause)
-                        for outcome in waiting.give_back(worker.tasks, cause):
-                            deliver(outcome)
-                        another = start(worker.model, losses)
-                        workers[another.connection] = another
-                    else:
-                        if (done := worker.receive(message)) is not None:
-                            deliver(done)
+    def _outcomes(
+        self, waiting: "_Waiting", workers: "dict[Connection, _Worker]", start: Callable[[ModelSource, int], None]
+    ) -> Iterator[Outcome]:
+        """What comes of all tasks, as it comes."""
+        while waiting or any(worker.tasks for worker in workers.values()):
+            for most in range(1, _MOST_AT_ONCE + 1):  # by turns, for there may be few
+                for worker in workers.values():
+                    worker.take(waiting, most)
+            for connection in wait([*workers]):
+                assert isinstance(connection, Connection)
+                worker = workers[connection]
+                try:
+                    message: Message = connection.recv()
+                except (EOFError, OSError):
+                    del workers[connection]
+                    cause = _cause(worker.end())
+                    losses = 0 if worker.is_loaded else worker.losses + 1
+                    if losses > MAX_LOSSES:
+                        raise WorkerError(
+                            f"a worker died {losses} times ({cause}) before its model was loaded; if memory ran out, "
+                            "take fewer --workers"
+                        ) from None
+                    _logger.warning("a worker died (%s); another takes its place", cause)
+                    yield from waiting.give_back(worker.tasks, cause)
+                    start(worker.model, losses)
+                else:
+                    if (done := worker.receive(message)) is not None:
+                        yield done
 
 
 class _Waiting:
@@ -150,12 +166,24 @@ class _Worker:
         """End it, whatever it is at."""
         self.end()
 
+    def stop(self) -> None:
+        """Have it end as soon as what it is writing is written."""
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def last_outcomes(self) -> Iterator[Outcome]:
+        """What it has still to deliver until it has ended, once it is stopped."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                message: Message = self.connection.recv()
+                if isinstance(message, Done):
+                    yield message.outcome
+
     def end(self) -> int | None:
         """End it, and say how it ended."""
         self._shown.close()
         self.connection.close()
-        if self._process.is_alive():
-            self._process.terminate()
+        self.stop()
         self._process.join()
         return self._process.exitcode
 

@@ -20,12 +20,16 @@ from vae3d_cli.weights import Model
 class Engine(Protocol):
     """Where clips are encoded."""
 
-    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
-        """Encode all clips, and deliver what came of each as it comes; what ends the whole run is raised."""
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, record: Deliver, show: Deliver) -> None:
+        """Encode all clips; what ends the whole run is raised.
+
+        What came of a clip goes to `record` at once, in any thread but one at a time, also while the run is ended; and
+        to `show` in this thread.
+        """
 
 
-class _Undelivered(BaseException):
-    """An outcome could not be delivered, which is no error of the clip that was in the model meanwhile."""
+class _Unshown(BaseException):
+    """An outcome could not be shown, which is no error of the clip that was in the model meanwhile."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -37,34 +41,38 @@ class InProcess:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, deliver: Deliver) -> None:
-        """See `run_tasks`; outcomes are delivered in this thread, as soon as the model lets it."""
+    def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, record: Deliver, show: Deliver) -> None:
+        """See `run_tasks`; outcomes are shown as soon as the model lets it."""
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
 
-        def deliver_ready() -> None:
+        def deliver(outcome: Outcome) -> None:
+            record(outcome)
+            outcomes.put(outcome)
+
+        def show_ready() -> None:
             while not outcomes.empty():
                 try:
-                    deliver(outcomes.get())
+                    show(outcomes.get())
                 except Exception as error:
-                    raise _Undelivered(error) from error
+                    raise _Unshown(error) from error
 
         @contextmanager
-        def delivering(clip: Clip) -> Iterator[Progress]:
+        def showing(clip: Clip) -> Iterator[Progress]:
             with watch(clip) as progress:
 
                 def tell(done: int, total: int | None) -> None:
                     progress(done, total)
-                    deliver_ready()
+                    show_ready()
 
                 yield tell
 
         try:
-            with closing(run_tasks(tasks, self._model, policy, delivering, outcomes.put)) as steps:
+            with closing(run_tasks(tasks, self._model, policy, showing, deliver)) as steps:
                 for _ in steps:
-                    deliver_ready()
-            deliver_ready()
-        except _Undelivered as undelivered:
-            raise undelivered.error from None
+                    show_ready()
+            show_ready()
+        except _Unshown as unshown:
+            raise unshown.error from None
 
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:
@@ -100,16 +108,15 @@ def encode_clips(
         OutputError: A manifest cannot be written.
     """
 
-    def deliver(outcome: Outcome) -> None:
+    def record(outcome: Outcome) -> None:
         manifest = manifests.of(outcome.clip)
         if manifest is not None and outcome.entry is not None:
             manifest.add(outcome.written, outcome.entry)
         elif manifest is not None and outcome.error is not None:
             manifest.add_error(outcome.clip, outcome.error)
-        show(outcome)
 
     folders: set[Path] = set()
-    engine.run(_tasks(clips, manifests, folders), policy, watch, deliver)
+    engine.run(_tasks(clips, manifests, folders), policy, watch, record, show)
     for folder in folders:
         remove_orphans(folder)  # of workers that were lost
 
