@@ -22,7 +22,7 @@ from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, run_tasks
 from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, lost, portable, portable_error
 from vae3d_cli.codec import Progress
-from vae3d_cli.errors import UsageError, WorkerError
+from vae3d_cli.errors import UsageError, Vae3dError, WorkerError
 from vae3d_cli.weights import Model
 
 # Tasks that wait in the cluster, so that one which grows with its work sees some.
@@ -75,18 +75,24 @@ class Cluster:
             pending: dict[Any, Task] = {}
             most = self._resources.most_at_once or _MOST_PENDING
             is_loaded = False
-            while True:
-                while len(pending) < most and (task := next(tasks, None)) is not None:
-                    pending[encode.remote(task, self._model, policy, folder)] = task
-                if not pending:
-                    return
-                for reference in ray.wait([*pending])[0]:
-                    outcome = _outcome(ray, reference, pending.pop(reference))
-                    if outcome.result is not None and not is_loaded:
-                        self._loaded(outcome.result.model)
-                        is_loaded = True
-                    record(outcome)
-                    show(outcome)
+            try:
+                while True:
+                    while len(pending) < most and (task := next(tasks, None)) is not None:
+                        pending[encode.remote(task, self._model, policy, folder)] = task
+                    if not pending:
+                        return
+                    for reference in ray.wait([*pending])[0]:
+                        outcome = _outcome(ray, reference, pending.pop(reference))
+                        if outcome.result is not None and not is_loaded:
+                            self._loaded(outcome.result.model)
+                            is_loaded = True
+                        record(outcome)
+                        show(outcome)
+            except BaseException:
+                for reference in ray.wait([*pending], num_returns=len(pending), timeout=0)[0] if pending else []:
+                    with contextlib.suppress(Vae3dError):  # what ended the run says more
+                        record(_outcome(ray, reference, pending[reference]))
+                raise
 
     def _options(self, ray: Any) -> dict[str, object]:
         """What Ray is told of the tasks."""
