@@ -51,7 +51,7 @@ class Processes:
                 for outcome in self._outcomes(_Waiting(tasks), workers, start):
                     record(outcome)
                     show(outcome)
-            except BaseException:
+            except BaseException:  # what is written by now, or in this moment, is to be known
                 for worker in workers.values():
                     worker.stop()
                 for worker in workers.values():
