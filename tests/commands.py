@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -32,12 +33,22 @@ def run_bytes(
     )
 
 
+class _Process(subprocess.Popen[bytes]):
+    """A process that a failure in its context ends: it may be one that hangs."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     """In a process of its own that signals reach, also where whoever runs the tests has them ignored (`nohup`, `&`)."""
     command = [sys.executable, "-m", "vae3d_cli", *map(str, arguments)]
     settings: dict[str, Any] = {"stderr": subprocess.PIPE, "preexec_fn": _have_signals, **options}
-    process: subprocess.Popen[bytes] = subprocess.Popen(command, **settings)
-    return process
+    return _Process(command, **settings)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:

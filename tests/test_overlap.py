@@ -1,14 +1,17 @@
 """The threads beside the model: the same items, errors in their place, and none left behind."""
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vae3d_cli.codec.overlap import DEPTH, WriteBehind, read_ahead
+from vae3d_cli.codec.overlap import DEPTH, WorkBehind, WriteBehind, read_ahead
 
 
 def threads() -> set[str]:
@@ -110,20 +113,65 @@ def test_an_error_of_others_drops_what_waits() -> None:
     assert threads() == set()
 
 
-def test_a_signal_while_it_waits_does_not_leave_the_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    join, calls = threading.Thread.join, []
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """Ctrl-C in a moment, and whether it came."""
+    came = threading.Event()
 
-    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
-        calls.append(thread.name)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        join(thread, timeout)
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        came.set()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "join", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_all(Writer())
-    assert calls == ["vae3d-write"] * 2
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield came
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("num_frames", [1, DEPTH + 1], ids=["at the end", "before there is room"])
+def test_a_signal_while_it_waits_lets_the_thread_finish_what_it_writes(num_frames: int) -> None:
+    stopped = threading.Event()
+    written = []
+    with interruption() as came:
+
+        def write(number: int) -> None:
+            came.wait()
+            time.sleep(0.1)
+            written.append(number)
+
+        with WorkBehind(write, stopped=stopped) as behind:
+            for number in range(num_frames):
+                behind.put(number)
+    assert written == [0]
+    assert stopped.is_set()
     assert threads() == set()
+
+
+def test_a_signal_stops_what_the_reading_waits_for() -> None:
+    stopped = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        stopped.wait()
+
+    reader = read_ahead(items(), stopped=stopped)
+    assert next(reader) == 1
+    with interruption():
+        next(reader)
+    assert threads() == set()
+
+
+def test_nothing_is_stopped_where_all_is_taken() -> None:
+    stopped = threading.Event()
+    written: list[int] = []
+    with WorkBehind(written.append, stopped=stopped) as behind:
+        for number in read_ahead(iter(range(50)), stopped=stopped):
+            behind.put(number)
+    assert written == [*range(50)]
+    assert not stopped.is_set()
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01])

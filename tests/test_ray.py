@@ -112,6 +112,30 @@ def test_a_run_that_is_stopped_leaves_whole_files_and_its_workers_free(arguments
     assert len([line for line in manifest(Path("out")) if "error" not in line]) == NUM_CLIPS
 
 
+STOPS_ONCE_ALL_IS_DONE = """
+import sys, time
+from pathlib import Path
+from vae3d_cli.cli import app, present
+
+def stop(*_):
+    while len([*Path("out").rglob("*.safetensors")]) < int(sys.argv[1]):
+        time.sleep(0.1)
+    time.sleep(2)
+    raise BrokenPipeError
+
+present.present_result = stop
+app(sys.argv[2:])
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_is_done_when_a_run_is_stopped_has_its_line(arguments: Arguments) -> None:
+    command = [sys.executable, "-c", STOPS_ONCE_ALL_IS_DONE, NUM_CLIPS, *arguments, "-o", "out", "--engine", "ray"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+    assert result.stderr == b""
+    assert len(manifest(Path("out"))) > NUM_CLIPS // 2
+
+
 def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     clip = write_clip(tmp_path / "a.mp4", 2)

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NoReturn
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.clips import write_clip
-from tests.commands import PATIENCE_SECONDS, assert_failed, run, start
+from tests.commands import PATIENCE_SECONDS, assert_failed, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
 from vae3d_cli.batch import (
     Clip,
@@ -30,6 +31,7 @@ from vae3d_cli.batch import (
 )
 from vae3d_cli.batch.manifest import NAME, Manifest
 from vae3d_cli.codec import EncodeOptions, Progress, encode_video
+from vae3d_cli.errors import OutputError
 from vae3d_cli.latents import LatentsReader
 from vae3d_cli.weights import Model
 
@@ -115,8 +117,7 @@ def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(
         write_clip(tmp_path / "clips" / f"{number}.mp4", 300, 64, 64)
     arguments = ("encode", "clips", "-r", "-q", "-o", "out", "-m", small_checkpoint, "--skip-existing", *workers)
     with start(*arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
-        while len(identities(tmp_path / "out")) < 2:
-            time.sleep(0.01)
+        wait_for(lambda: len(identities(tmp_path / "out")) >= 2, process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (-signal.SIGTERM, b"")
@@ -129,25 +130,54 @@ def test_a_signal_leaves_whole_files_and_a_run_that_goes_on(
     assert kept.items() <= identities(tmp_path / "out").items()
 
 
-def test_a_clip_has_its_line_while_the_next_one_is_in_the_model(folder: Path, small: Model) -> None:
-    planned = plan_clips(
-        find_clips([Found(folder, Path())], recursive=True, output=None).clips, Path("out"), lambda _: EncodeOptions()
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def encode_here(model: Model, progress: Callable[[int], None]) -> list[Outcome]:
+    """Encode `clips` in this process, and tell of each step of a clip, by its number."""
+    found = find_clips([Found(Path("clips"), Path())], recursive=True, output=None).clips
+    planned = plan_clips(found, Path("out"), lambda _: EncodeOptions())
+    outcomes: list[Outcome] = []
 
     @contextmanager
-    def waiting(clip: Clip) -> Iterator[Progress]:
-        def progress(_done: int, _total: int | None) -> None:
-            while clip is planned[1] and not lines():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+    def watch(clip: Clip) -> Iterator[Progress]:
+        yield lambda _done, _total: progress(planned.index(clip))
 
-        yield progress
-
-    outcomes: list[Outcome] = []
     with open_manifests(planned) as manifests:
-        encode_clips(planned, InProcess(small), Policy(), manifests, waiting, outcomes.append)
-    assert [(outcome.clip, outcome.error) for outcome in outcomes] == [(clip, None) for clip in planned]
+        encode_clips(planned, InProcess(model), Policy(), manifests, watch, outcomes.append)
+    return outcomes
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_clip_has_its_line_while_the_next_one_is_in_the_model(small: Model) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+
+    def progress(number: int) -> None:
+        while number == 1 and not lines():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    assert [outcome.error for outcome in encode_here(small, progress)] == [None, None]
+
+
+def test_a_line_that_cannot_be_written_ends_the_run_at_the_next_step(
+    folder: Path, small: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(folder / "sub" / "b.mp4", 100, 16, 16)
+    failed, steps = Event(), []
+
+    def fail(_manifest: Manifest, _line: bytes) -> NoReturn:
+        failed.set()
+        raise OutputError("no space left")
+
+    def progress(number: int) -> None:
+        if number == 1:
+            assert failed.wait(PATIENCE_SECONDS)
+            time.sleep(0.1)
+            steps.append(number)
+
+    monkeypatch.setattr(Manifest, "_append", fail)
+    with pytest.raises(OutputError, match="no space left"):
+        encode_here(small, progress)
+    assert steps == [1]
+    assert not Path(B).exists()
 
 
 def test_a_line_tells_what_was_made_of_what(folder: Path, encode: Callable[..., list[str]]) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,6 +117,21 @@ def test_a_signal_ends_all_workers_and_leaves_whole_files(
     assert not [*out.rglob(".vae3d-*")]
     assert run(*arguments, "-o", out, "--skip-existing").exit_code == 0
     assert_done_once(out, one_worker)
+
+
+def test_a_signal_ends_a_run_whose_other_worker_has_nothing_to_do(tmp_path: Path, small_checkpoint: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips" / "a.mp4", 1)
+    write_clip(tmp_path / "clips" / "b.mp4", 10000, 64, 64)
+    arguments = ("encode", tmp_path / "clips", "-r", "-q", "-m", small_checkpoint, "--workers", 2)
+    with start(*arguments, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: identities(tmp_path / "clips"), process)
+        time.sleep(1)  # by now the other has its model, too
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, errors) == (-signal.SIGTERM, b"")
+    assert [line["output"] for line in manifest(tmp_path / "clips")] == ["a.safetensors"]
+    assert not [*tmp_path.rglob(".vae3d-*")]
 
 
 def test_workers_end_with_a_run_that_is_killed_and_the_next_one_goes_on(

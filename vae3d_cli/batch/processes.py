@@ -13,7 +13,7 @@ from vae3d_cli.batch.serving import Began, Done, Failed, Logged, Message, Told, 
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch
 from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, lost
 from vae3d_cli.codec import Progress
-from vae3d_cli.errors import WorkerError
+from vae3d_cli.errors import Vae3dError, WorkerError
 from vae3d_cli.weights import ModelFacts
 
 # One in the model, and one that is opened meanwhile: those that a worker has no other can take.
@@ -56,7 +56,8 @@ class Processes:
                     worker.stop()
                 for worker in workers.values():
                     for outcome in worker.last_outcomes():
-                        record(outcome)
+                        with contextlib.suppress(Vae3dError):  # what ended the run says more
+                            record(outcome)
                 raise
 
     def _outcomes(
@@ -168,6 +169,8 @@ class _Worker:
 
     def stop(self) -> None:
         """Have it end as soon as what it is writing is written."""
+        with contextlib.suppress(OSError):
+            self.connection.send(None)  # in case that whoever started this process has it ignore SIGTERM
         if self._process.is_alive():
             self._process.terminate()
 

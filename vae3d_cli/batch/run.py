@@ -28,8 +28,8 @@ class Engine(Protocol):
         """
 
 
-class _Unshown(BaseException):
-    """An outcome could not be shown, which is no error of the clip that was in the model meanwhile."""
+class _Undelivered(BaseException):
+    """An outcome could not be recorded or shown, which is no error of the clip that was in the model meanwhile."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -43,18 +43,25 @@ class InProcess:
 
     def run(self, tasks: Iterator[Task], policy: Policy, watch: Watch, record: Deliver, show: Deliver) -> None:
         """See `run_tasks`; outcomes are shown as soon as the model lets it."""
-        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        outcomes: SimpleQueue[Outcome | Exception] = SimpleQueue()
 
         def deliver(outcome: Outcome) -> None:
-            record(outcome)
-            outcomes.put(outcome)
+            try:
+                record(outcome)
+            except Exception as error:
+                outcomes.put(error)
+            else:
+                outcomes.put(outcome)
 
         def show_ready() -> None:
             while not outcomes.empty():
                 try:
-                    show(outcomes.get())
+                    outcome = outcomes.get()
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    show(outcome)
                 except Exception as error:
-                    raise _Unshown(error) from error
+                    raise _Undelivered(error) from error
 
         @contextmanager
         def showing(clip: Clip) -> Iterator[Progress]:
@@ -71,8 +78,8 @@ class InProcess:
                 for _ in steps:
                     show_ready()
             show_ready()
-        except _Unshown as unshown:
-            raise unshown.error from None
+        except _Undelivered as undelivered:
+            raise undelivered.error from None
 
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:

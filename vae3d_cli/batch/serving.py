@@ -93,9 +93,12 @@ def _encode(connection: Connection, lines: "_Lines", model: Model, policy: Polic
                     yield None  # now: a clip may be waiting for others
                     connection.poll(_SECONDS_BETWEEN)
                     continue
-                number, task = connection.recv()
+                message: tuple[int, Task] | None = connection.recv()
             except (EOFError, OSError):
                 return
+            if message is None:
+                return
+            number, task = message
             numbers[id(task.clip)] = number
             yield task
 

@@ -107,23 +107,24 @@ def run_tasks(
             yield work
 
     def finish(batch: _Batch) -> None:
-        with _closing_if_it_fails(batch):
+        try:
             for work in batch:
                 deliver(work.finish())
+        finally:
+            _close(batch)
 
+    batch: _Batch = ()
     with (
         contextlib.closing(_batches(opened())) as batches,
-        contextlib.closing(read_ahead(batches, _DEPTH, _close)) as ahead,
-        WorkBehind(finish, _DEPTH, _close) as behind,
+        contextlib.closing(read_ahead(batches, _DEPTH, _close, stopped)) as ahead,
         contextlib.ExitStack() as stack,
+        WorkBehind(finish, _DEPTH, _close, stopped) as behind,
     ):
-        # Not at the end: the last clip may be uploaded then.
-        stack.push(lambda kind, _error, _trace: stopped.set() if kind else None)
+        stack.callback(lambda: _close(batch))  # once no thread may be writing it
         for batch in ahead:
-            with _closing_if_it_fails(batch):
-                for work in batch:
-                    together = len(batch) > 1 and work is batch[0]
-                    work.run(watch, (batch, batching) if together else None)
+            for work in batch:
+                together = len(batch) > 1 and work is batch[0]
+                work.run(watch, (batch, batching) if together else None)
             behind.put(batch)
             yield
 
@@ -273,16 +274,6 @@ def _batches(works: Iterator[_Work | None]) -> Generator[_Batch, None, None]:
 def _close(batch: _Batch) -> None:
     for work in batch:
         work.close()
-
-
-@contextlib.contextmanager
-def _closing_if_it_fails(batch: _Batch) -> Iterator[None]:
-    """What ends the run leaves nothing of a batch."""
-    try:
-        yield
-    except BaseException:
-        _close(batch)
-        raise
 
 
 def _make_folder(clip: Clip) -> None:

@@ -73,7 +73,7 @@ class _Worker:
     def __init__(self, work: Callable[[], None], channel: _Channel[Any], name: str) -> None:
         self._work = work
         self._channel = channel
-        self._may_begin = Event()
+        self._may_begin, self._has_ended = Event(), Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -88,20 +88,27 @@ class _Worker:
         self.wait()
 
     def wait(self) -> None:
-        """Wait until it has ended; a signal makes it give up, but what it works on is not taken from under it."""
+        """Wait until it has ended; a signal makes it give up, but what it works on is not taken from under it.
+
+        Not by `join`, which after an interruption takes the thread for ended (Python 3.11).
+        """
         if not self._thread.is_alive():
             return
         try:
-            self._thread.join()
+            self._has_ended.wait()
         except BaseException:
             self._channel.given_up.set()
-            self._thread.join()
+            self._has_ended.wait()
             raise
+        self._thread.join()
 
     def _run(self) -> None:
-        self._may_begin.wait()
-        if not self._channel.given_up.is_set():
-            self._work()
+        try:
+            self._may_begin.wait()
+            if not self._channel.given_up.is_set():
+                self._work()
+        finally:
+            self._has_ended.set()
 
 
 @contextlib.contextmanager
@@ -125,12 +132,15 @@ def beside_writing(writer: FrameWriter, output: Path | None) -> Iterator[FrameWr
 
 
 def read_ahead(
-    items: Iterable[T], depth: int = DEPTH, discard: Callable[[T], None] = lambda _item: None
+    items: Iterable[T],
+    depth: int = DEPTH,
+    discard: Callable[[T], None] = lambda _item: None,
+    stopped: Event | None = None,
 ) -> Generator[T, None, None]:
     """The same items in the same order, made by a thread that is up to `depth` of them ahead.
 
     An error comes where its item would have come. When the iterator is closed, the thread has ended, and what nobody
-    took was given to `discard`.
+    took was given to `discard`. `stopped` is set if that is before the last item, for what the thread may wait for.
     """
     channel: _Channel[T] = _Channel(depth)
 
@@ -152,6 +162,10 @@ def read_ahead(
             yield item
         if item.error is not None:
             raise item.error
+    except BaseException:
+        if stopped is not None:
+            stopped.set()
+        raise
     finally:
         worker.give_up()
         for item in channel.left():
@@ -162,13 +176,18 @@ class WorkBehind(Generic[T]):
     """Gives items to `function` in a thread that is up to `depth` of them behind; at the end of the context none is.
 
     An error of `function` is raised by the next item, or at the end. After an error of others the rest is dropped: each
-    item that was not begun is given to `discard`.
+    item that was not begun is given to `discard`, and `stopped` is set, for what the thread may wait for.
     """
 
     def __init__(
-        self, function: Callable[[T], None], depth: int = DEPTH, discard: Callable[[T], None] = lambda _item: None
+        self,
+        function: Callable[[T], None],
+        depth: int = DEPTH,
+        discard: Callable[[T], None] = lambda _item: None,
+        stopped: Event | None = None,
     ) -> None:
         self._function, self._discard = function, discard
+        self._stopped = stopped or Event()
         self._channel: _Channel[T] = _Channel(depth)
         self._error: BaseException | None = None
         self._worker = _Worker(self._work, self._channel, "vae3d-write")
@@ -194,15 +213,26 @@ class WorkBehind(Generic[T]):
         """Wait for the thread to end."""
         try:
             if error is None:
-                self._channel.put(_End())
-                self._worker.wait()
+                self._finish()
             else:
-                self._worker.give_up()
+                self._stop()
         finally:
             for item in self._channel.left():
                 self._discard(item)
         if error is None:
             self._raise()
+
+    def _finish(self) -> None:
+        try:
+            self._channel.put(_End())
+            self._worker.wait()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        self._worker.give_up()
 
     def _work(self) -> None:
         try:
