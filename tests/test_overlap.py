@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.commands import PATIENCE_SECONDS
 from vae3d_cli.codec.overlap import DEPTH, WorkBehind, WriteBehind, read_ahead
 
 
@@ -155,12 +156,13 @@ def test_a_signal_stops_what_the_reading_waits_for() -> None:
 
     def items() -> Iterator[int]:
         yield 1
-        stopped.wait()
+        stopped.wait(PATIENCE_SECONDS)
 
     reader = read_ahead(items(), stopped=stopped)
     assert next(reader) == 1
     with interruption():
         next(reader)
+    assert stopped.is_set()
     assert threads() == set()
 
 

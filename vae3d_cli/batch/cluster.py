@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, run_tasks
-from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, lost, portable, portable_error
+from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, hand_over, lost, portable, portable_error
 from vae3d_cli.codec import Progress
 from vae3d_cli.errors import UsageError, Vae3dError, WorkerError
 from vae3d_cli.weights import Model
@@ -70,29 +70,26 @@ class Cluster:
             WeightsError: The model cannot be loaded where it is to run.
         """
         with _own_stdout(), _connection() as ray:
-            encode = ray.remote(**self._options(ray))(_encode)
-            folder = os.getcwd()  # noqa: PTH109
             pending: dict[Any, Task] = {}
-            most = self._resources.most_at_once or _MOST_PENDING
-            is_loaded = False
-            try:
-                while True:
-                    while len(pending) < most and (task := next(tasks, None)) is not None:
-                        pending[encode.remote(task, self._model, policy, folder)] = task
-                    if not pending:
-                        return
-                    for reference in ray.wait([*pending])[0]:
-                        outcome = _outcome(ray, reference, pending.pop(reference))
-                        if outcome.result is not None and not is_loaded:
-                            self._loaded(outcome.result.model)
-                            is_loaded = True
-                        record(outcome)
-                        show(outcome)
-            except BaseException:
-                for reference in ray.wait([*pending], num_returns=len(pending), timeout=0)[0] if pending else []:
-                    with contextlib.suppress(Vae3dError):  # what ended the run says more
-                        record(_outcome(ray, reference, pending[reference]))
-                raise
+            hand_over(self._outcomes(ray, tasks, policy, pending), lambda: _done(ray, pending), record, show)
+
+    def _outcomes(self, ray: Any, tasks: Iterator[Task], policy: Policy, pending: dict[Any, Task]) -> Iterator[Outcome]:
+        """What comes of all tasks, as it comes; those in the cluster are `pending`."""
+        encode = ray.remote(**self._options(ray))(_encode)
+        folder = os.getcwd()  # noqa: PTH109
+        most = self._resources.most_at_once or _MOST_PENDING
+        is_loaded = False
+        while True:
+            while len(pending) < most and (task := next(tasks, None)) is not None:
+                pending[encode.remote(task, self._model, policy, folder)] = task
+            if not pending:
+                return
+            for reference in ray.wait([*pending])[0]:
+                outcome = _outcome(ray, reference, pending.pop(reference))
+                if outcome.result is not None and not is_loaded:
+                    self._loaded(outcome.result.model)
+                    is_loaded = True
+                yield outcome
 
     def _options(self, ray: Any) -> dict[str, object]:
         """What Ray is told of the tasks."""
@@ -181,6 +178,13 @@ def _outcome(ray: Any, reference: Any, task: Task) -> Outcome:
         raise outcome
     assert isinstance(outcome, Outcome)
     return outcome
+
+
+def _done(ray: Any, pending: dict[Any, Task]) -> Iterator[Outcome]:
+    """What has come of tasks by now, of a run that is ended by something else."""
+    for reference in ray.wait([*pending], num_returns=len(pending), timeout=0)[0] if pending else ():
+        with contextlib.suppress(Vae3dError):
+            yield _outcome(ray, reference, pending[reference])
 
 
 def _encode(task: Task, source: ModelSource, policy: Policy, folder: str) -> Outcome | Exception:

@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection, wait
 
 from vae3d_cli.batch.serving import Began, Done, Failed, Logged, Message, Told, serve
 from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch
-from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, lost
+from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, hand_over, lost
 from vae3d_cli.codec import Progress
-from vae3d_cli.errors import Vae3dError, WorkerError
+from vae3d_cli.errors import WorkerError
 from vae3d_cli.weights import ModelFacts
 
 # One in the model, and one that is opened meanwhile: those that a worker has no other can take.
@@ -47,18 +47,8 @@ class Processes:
         with ExitStack() as stack:
             for model in self._models:
                 start(model)
-            try:
-                for outcome in self._outcomes(_Waiting(tasks), workers, start):
-                    record(outcome)
-                    show(outcome)
-            except BaseException:  # what is written by now, or in this moment, is to be known
-                for worker in workers.values():
-                    worker.stop()
-                for worker in workers.values():
-                    for outcome in worker.last_outcomes():
-                        with contextlib.suppress(Vae3dError):  # what ended the run says more
-                            record(outcome)
-                raise
+            outcomes = self._outcomes(_Waiting(tasks), workers, start)
+            hand_over(outcomes, lambda: _last_outcomes([*workers.values()]), record, show)
 
     def _outcomes(
         self, waiting: "_Waiting", workers: "dict[Connection, _Worker]", start: Callable[[ModelSource, int], None]
@@ -185,8 +175,8 @@ class _Worker:
     def end(self) -> int | None:
         """End it, and say how it ended."""
         self._shown.close()
-        self.connection.close()
         self.stop()
+        self.connection.close()
         self._process.join()
         return self._process.exitcode
 
@@ -225,6 +215,14 @@ class _Worker:
             case Failed(error):
                 raise error
         return None
+
+
+def _last_outcomes(workers: list[_Worker]) -> Iterator[Outcome]:
+    """Stop all workers, and see what they have still to deliver."""
+    for worker in workers:
+        worker.stop()
+    for worker in workers:
+        yield from worker.last_outcomes()
 
 
 def _cause(exit_code: int | None) -> str:

@@ -1,14 +1,15 @@
 """What the workers of all engines share: their model, and what becomes of errors and of clips whose worker was lost."""
 
+import contextlib
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
-from vae3d_cli.batch.tasks import Outcome, Task
-from vae3d_cli.errors import WorkerError
+from vae3d_cli.batch.tasks import Deliver, Outcome, Task
+from vae3d_cli.errors import Vae3dError, WorkerError
 from vae3d_cli.weights import Model, ModelFacts, load_model
 
 # A clip whose workers were lost this often is tried once more: it may have been a neighbour that took all memory.
@@ -49,6 +50,21 @@ def local_sources(
     count = min(num_workers or num_gpus or 1, num_clips)
     devices = [f"cuda:{number % num_gpus}" if num_gpus else device for number in range(count)]
     return [ModelSource(name, each, dtype, threads or max(1, torch.get_num_threads() // count)) for each in devices]
+
+
+def hand_over(
+    outcomes: Iterator[Outcome], last: Callable[[], Iterator[Outcome]], record: Deliver, show: Deliver
+) -> None:
+    """Record and show outcomes as they come; if the run is ended before, record the `last` ones, which are written."""
+    try:
+        for outcome in outcomes:
+            record(outcome)
+            show(outcome)
+    except BaseException:
+        for outcome in last():
+            with contextlib.suppress(Vae3dError):  # what ended the run says more
+                record(outcome)
+        raise
 
 
 def lost(task: Task, cause: str) -> Outcome:

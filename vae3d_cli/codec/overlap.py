@@ -143,6 +143,7 @@ def read_ahead(
     took was given to `discard`. `stopped` is set if that is before the last item, for what the thread may wait for.
     """
     channel: _Channel[T] = _Channel(depth)
+    stopped = stopped or Event()
 
     def work() -> None:
         error = None
@@ -163,8 +164,7 @@ def read_ahead(
         if item.error is not None:
             raise item.error
     except BaseException:
-        if stopped is not None:
-            stopped.set()
+        stopped.set()
         raise
     finally:
         worker.give_up()
