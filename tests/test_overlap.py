@@ -166,6 +166,22 @@ def test_a_signal_stops_what_the_reading_waits_for() -> None:
     assert threads() == set()
 
 
+def test_a_signal_while_a_reader_is_closed_waits_for_what_it_reads() -> None:
+    made = [1]
+    with interruption() as came:
+
+        def items() -> Iterator[int]:
+            yield 1
+            came.wait()
+            time.sleep(0.1)
+            made.append(2)
+
+        reader = read_ahead(items())
+        assert next(reader) == 1
+        reader.close()
+    assert made == [1, 2]
+
+
 def test_nothing_is_stopped_where_all_is_taken() -> None:
     stopped = threading.Event()
     written: list[int] = []

@@ -143,6 +143,8 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch:
 
 
 def test_without_ray_the_call_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = write_clip(tmp_path / "a.mp4", 2)
+    clips = [write_clip(tmp_path / name, 2) for name in ("a.mp4", "b.mp4")]
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert_failed(run("encode", clip, "--engine", "ray"), 2, "Ray is not installed; pip install 'vae3d-cli[ray]'")
+    result = run("encode", *clips, "--engine", "ray", "-o", tmp_path / "out")
+    assert_failed(result, 2, "Ray is not installed; pip install 'vae3d-cli[ray]'")
+    assert not (tmp_path / "out").exists()

@@ -49,10 +49,14 @@ class Cluster:
     """The engine that is the Ray cluster of `RAY_ADDRESS`, or the one that runs here; else one is started here.
 
     A clip whose worker was lost is tried again by another. `loaded` is told of the model once.
+
+    Raises:
+        UsageError: Ray is not installed.
     """
 
     def __init__(self, model: ModelSource, resources: Resources, loaded: Loaded) -> None:
         self._model, self._resources, self._loaded = model, resources, loaded
+        self._ray = _import_ray()
 
     def run(
         self,
@@ -65,17 +69,17 @@ class Cluster:
         """See `run_tasks`; outcomes come in the order in which clips are done, and nothing is told of frames.
 
         Raises:
-            UsageError: Ray is not installed.
             WorkerError: The cluster cannot be reached, or has no room for a worker.
             WeightsError: The model cannot be loaded where it is to run.
         """
-        with _own_stdout(), _connection() as ray:
+        with _own_stdout(), _connection(self._ray):
             pending: dict[Any, Task] = {}
-            hand_over(self._outcomes(ray, tasks, policy, pending), lambda: _done(ray, pending), record, show)
+            hand_over(self._outcomes(tasks, policy, pending), lambda: _done(self._ray, pending), record, show)
 
-    def _outcomes(self, ray: Any, tasks: Iterator[Task], policy: Policy, pending: dict[Any, Task]) -> Iterator[Outcome]:
+    def _outcomes(self, tasks: Iterator[Task], policy: Policy, pending: dict[Any, Task]) -> Iterator[Outcome]:
         """What comes of all tasks, as it comes; those in the cluster are `pending`."""
-        encode = ray.remote(**self._options(ray))(_encode)
+        ray = self._ray
+        encode = ray.remote(**self._options())(_encode)
         folder = os.getcwd()  # noqa: PTH109
         most = self._resources.most_at_once or _MOST_PENDING
         is_loaded = False
@@ -91,9 +95,9 @@ class Cluster:
                     is_loaded = True
                 yield outcome
 
-    def _options(self, ray: Any) -> dict[str, object]:
+    def _options(self) -> dict[str, object]:
         """What Ray is told of the tasks."""
-        resources, total = self._resources, ray.cluster_resources()
+        resources, total = self._resources, self._ray.cluster_resources()
         gpus = resources.gpus
         if gpus is None:
             gpus = 1 if total.get("GPU", 0) >= 1 and self._model.device in ("auto", "cuda") else 0
@@ -129,15 +133,19 @@ def _own_stdout() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(cast(IO[str], _ThreadStdout()))
 
 
-@contextlib.contextmanager
-def _connection() -> Iterator[Any]:
-    """Ray, connected to a cluster."""
+def _import_ray() -> Any:
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unasked
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
     except ImportError as error:
         raise UsageError("--engine ray: Ray is not installed; pip install 'vae3d-cli[ray]'") from error
+    return ray
+
+
+@contextlib.contextmanager
+def _connection(ray: Any) -> Iterator[None]:
+    """Connect Ray to a cluster."""
     _check_address(os.environ.get("RAY_ADDRESS", ""))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -148,7 +156,7 @@ def _connection() -> Iterator[Any]:
     for number, handler in handlers.items():  # Ray takes them
         signal.signal(number, handler)
     try:
-        yield ray
+        yield
     finally:
         # What is at work is ended with it. To cancel it before could crash this process: Ray 2.60 fails a check of its
         # own where a task that was cancelled has ended meanwhile.
