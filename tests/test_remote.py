@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import fsspec
 import pytest
@@ -15,6 +15,8 @@ from fsspec.registry import known_implementations
 from tests.clips import write_clip
 from tests.commands import assert_failed, json_lines, run
 from vae3d_cli.batch.manifest import NAME
+from vae3d_cli.codec import WorkBehind
+from vae3d_cli.errors import UsageError
 
 NAMES = ["a.safetensors", "sub/b.safetensors"]
 
@@ -142,6 +144,15 @@ def test_an_upload_that_fails_leaves_nothing_and_stops_no_other(
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.usefixtures("store")
+def test_what_ends_a_run_between_the_model_and_the_writing_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_behind: object, _batch: object) -> NoReturn:
+        raise UsageError("enough")
+
+    monkeypatch.setattr(WorkBehind, "put", end)
+    assert_failed(run("encode", "memory://bucket/clips", "-r", "-o", "out"), 2, "enough")
+
+
 def test_errors_are_one_line_that_names_the_object() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/bucket/clips/bad.mp4", b"no video")
