@@ -134,6 +134,19 @@ def test_a_signal_ends_a_run_whose_other_worker_has_nothing_to_do(tmp_path: Path
     assert not [*tmp_path.rglob(".vae3d-*")]
 
 
+def test_ctrl_c_ends_workers_that_start_with_sigterm_ignored(tmp_path: Path, arguments: Arguments) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with start(*arguments, "-o", tmp_path / "out", stdout=subprocess.DEVNULL, preexec_fn=ignore) as process:
+        wait_for(lambda: len(workers_of(process)) == 2, process)
+        time.sleep(0.3)  # they are importing torch now
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, errors) == (-signal.SIGINT, b"")
+
+
 def test_workers_end_with_a_run_that_is_killed_and_the_next_one_goes_on(
     tmp_path: Path, arguments: Arguments, one_worker: Path
 ) -> None:
