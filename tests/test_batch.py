@@ -135,6 +135,7 @@ def test_an_output_that_is_no_folder_is_an_error() -> None:
     assert result.exit_code == 1
     assert "file is no folder" in result.stderr
     assert "there is no folder none" in run("encode", "clips", "-r", "-o", "none/out").stderr
+    assert "only local files are written here" in run("encode", "clips", "-r", "-o", "http://host").stderr
     assert_failed(run("encode", "clips", "-r", "-o", "-"), 2, "standard output takes one clip")
 
 

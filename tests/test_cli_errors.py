@@ -227,6 +227,11 @@ def test_a_url_that_cannot_be_read_is_said_to_be_one(command: str) -> None:
     assert_failed(run(command, "http://host/clip.mp4"), 1, "only local files are read here; download it first")
 
 
+@pytest.mark.parametrize("command", [("encode",), ("roundtrip",), ("convert", "--format", "vae3d")])
+def test_a_url_that_cannot_be_written_is_said_to_be_one(command: tuple[str, ...], clip: Path) -> None:
+    assert_failed(run(*command, clip, "-o", "http://host/x.mp4"), 1, "only local files are written here")
+
+
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])
 def test_a_name_that_is_too_long_is_said_to_be_so(command: str) -> None:
     assert_failed(run(command, "x" * 300), 1, "xxx: File name too long; ")

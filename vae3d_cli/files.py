@@ -42,11 +42,22 @@ def check_input(path: Path | None) -> None:
 
 def why_not_there(path: Path, error: OSError | RuntimeError) -> str:
     """What the system has against a path, and what to do; one that is not there may have been meant as a URL."""
-    if isinstance(error, FileNotFoundError) and re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):  # of two slashes
+    if isinstance(error, FileNotFoundError) and _is_meant_as_url(path):
         return "only local files are read here; download it first"
     if isinstance(error, IsADirectoryError):
         return f"{error.strerror}; give the files in it"
     return f"{getattr(error, 'strerror', None) or error}; check the name"
+
+
+def why_no_folder(folder: Path, path: Path) -> str:
+    """What to do about a folder of `path` that is not there; the path may have been meant as a URL."""
+    if _is_meant_as_url(path):
+        return "only local files are written here; name one, and upload it"
+    return f"there is no folder {folder}; make it first"
+
+
+def _is_meant_as_url(path: Path) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]*:/", str(path)) is not None  # of two slashes
 
 
 def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> None:
@@ -62,7 +73,7 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
         if path.is_dir():
             raise OutputError(f"{path}: is a directory; name a file")
         if not folder.is_dir():
-            raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
+            raise OutputError(f"{path}: {why_no_folder(path.parent, path)}")
         if is_special(path):
             return
         if path.exists() and not overwrite:

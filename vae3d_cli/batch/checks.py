@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import FileStamp, check_input, check_output, same_file
+from vae3d_cli.files import FileStamp, check_input, check_output, same_file, why_no_folder
 from vae3d_cli.remote import Location, RemotePath
 
 
@@ -102,7 +102,7 @@ def _reason_against(folder: Path, root: Path) -> str | None:
     while not existing.exists() and existing.absolute() != highest:
         existing = existing.parent
     if not existing.exists():
-        return f"there is no folder {existing}; make it first"
+        return why_no_folder(existing, root)
     if not existing.is_dir():
         return f"{existing} is no folder; name another with -o"
     if not os.access(existing, os.W_OK):
