@@ -8,6 +8,7 @@ import os
 import sys
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default 15, with which all else on the machine goes first
 
 from ray.cluster_utils import Cluster
 
