@@ -1,6 +1,7 @@
 """A Ray cluster of two workers on this machine."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +20,7 @@ import pytest
 from tests.clips import write_clip
 from tests.commands import PATIENCE_SECONDS, assert_failed, run, start, wait_for
 from tests.outputs import assert_done_once, identities, manifest
+from vae3d_cli.batch import Cluster, ModelSource, Policy, Resources
 
 NUM_CLIPS = 16
 Arguments = tuple[object, ...]
@@ -148,3 +153,32 @@ def test_without_ray_the_call_is_wrong(tmp_path: Path, monkeypatch: pytest.Monke
     result = run("encode", *clips, "--engine", "ray", "-o", tmp_path / "out")
     assert_failed(result, 2, "Ray is not installed; pip install 'vae3d-cli[ray]'")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_ray_says_is_not_taken_for_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def say_from_a_thread() -> dict[str, float]:
+        thread = Thread(target=print, args=("(raylet) A node died.",))
+        thread.start()
+        thread.join()
+        print("a result")
+        return {}
+
+    ray = SimpleNamespace(
+        init=lambda **_: None,
+        cluster_resources=say_from_a_thread,
+        remote=lambda **_: lambda _: None,
+        shutdown=lambda: print("\x1b[33m(raylet)\x1b[0m A node died. [repeated 2x across cluster]"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    caplog.set_level(logging.INFO)
+    cluster = Cluster(ModelSource("tiny", "cpu", "fp32"), Resources(), lambda _: None)
+    not_called: Any = None
+    cluster.run(iter([]), Policy(), not_called, not_called, not_called)
+    assert capsys.readouterr().out == "a result\n"
+    assert caplog.messages == [
+        "Ray: (raylet) A node died.",
+        "Ray: (raylet) A node died. [repeated 2x across cluster]",
+    ]

@@ -72,7 +72,7 @@ class Cluster:
             WorkerError: The cluster cannot be reached, or has no room for a worker.
             WeightsError: The model cannot be loaded where it is to run.
         """
-        with _own_stdout(), _connection(self._ray):
+        with _stdout_of(get_ident()), _connection(self._ray):
             pending: dict[Any, Task] = {}
             hand_over(self._outcomes(tasks, policy, pending), lambda: _done(self._ray, pending), record, show)
 
@@ -110,10 +110,10 @@ class Cluster:
 
 
 class _ThreadStdout:
-    """Standard output for this thread; what others print, Ray's on the state of the cluster, goes to the log."""
+    """Standard output for one thread or none; what others print, Ray's on the state of the cluster, goes to the log."""
 
-    def __init__(self) -> None:
-        self._stdout, self._thread = sys.stdout, get_ident()
+    def __init__(self, thread: int | None) -> None:
+        self._stdout, self._thread = sys.stdout, thread
 
     def write(self, text: str) -> int:
         """Write or log a text."""
@@ -128,9 +128,9 @@ class _ThreadStdout:
         return getattr(self._stdout, name)
 
 
-def _own_stdout() -> contextlib.AbstractContextManager[Any]:
+def _stdout_of(thread: int | None) -> contextlib.AbstractContextManager[Any]:
     """Keep standard output for results, which another program may read."""
-    return contextlib.redirect_stdout(cast(IO[str], _ThreadStdout()))
+    return contextlib.redirect_stdout(cast(IO[str], _ThreadStdout(thread)))
 
 
 def _import_ray() -> Any:
@@ -159,8 +159,9 @@ def _connection(ray: Any) -> Iterator[None]:
         yield
     finally:
         # What is at work is ended with it. To cancel it before could crash this process: Ray 2.60 fails a check of its
-        # own where a task that was cancelled has ended meanwhile.
-        ray.shutdown()
+        # own where a task that was cancelled has ended meanwhile. In this thread it prints what it had kept back.
+        with _stdout_of(None):
+            ray.shutdown()
 
 
 def _check_address(address: str) -> None:
