@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from typer.testing import CliRunner, Result
 
 from vae3d_cli.cli import app
 
+T = TypeVar("T")
 # What takes longer hangs, on the busiest of machines.
 PATIENCE_SECONDS = 300
 
@@ -51,13 +52,14 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     return _Process(command, **settings)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    """Wait until something is so, while a process runs."""
+def wait_for(condition: Callable[[], T], process: subprocess.Popen[bytes]) -> T:
+    """Wait until something is so, while a process runs, and say what it then is."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
+    while not (result := condition()):
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return result
 
 
 def _have_signals() -> None:

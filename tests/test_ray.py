@@ -1,5 +1,6 @@
 """A Ray cluster of two workers on this machine."""
 
+import contextlib
 import json
 import logging
 import os
@@ -34,18 +35,25 @@ class Nodes:
     raylets: list[int]
 
     def tasks(self, node: int) -> list[psutil.Process]:
-        """The processes that encode clips on a node."""
-        return [child for child in self._children(node) if child.name().startswith("ray::_encode")]
+        """The processes that encode clips on a node; between two clips they have another name."""
+        return [child for child in self._children(node) if _is_task(child)]
 
     def kill(self, node: int) -> None:
         """Have a node end as a machine does that loses its power."""
         children = self._children(node)
         os.kill(self.raylets[node], signal.SIGKILL)
         for child in children:
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # some end with it
+                child.kill()
 
     def _children(self, node: int) -> list[psutil.Process]:
         return psutil.Process(self.raylets[node]).children(recursive=True)
+
+
+def _is_task(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name().startswith("ray::_encode")
+    return False
 
 
 @pytest.fixture
@@ -73,12 +81,13 @@ def arguments(tmp_path: Path, small_checkpoint: Path, cluster: Nodes, monkeypatc
 def test_a_node_and_a_worker_that_die_lose_nothing_and_nothing_is_done_twice(
     arguments: Arguments, cluster: Nodes, tmp_path: Path
 ) -> None:
+    def tasks_after(num_clips: int, node: int) -> list[psutil.Process]:
+        return cluster.tasks(node) if len(identities(Path("out"))) > num_clips else []
+
     with start(*arguments, "-o", "out", "--engine", "ray", stdout=subprocess.PIPE) as process:
-        wait_for(lambda: cluster.tasks(0) and cluster.tasks(1) and len(identities(Path("out"))) > 2, process)
-        (worker,) = cluster.tasks(0)
+        (worker,) = wait_for(lambda: cluster.tasks(1) and tasks_after(2, node=0), process)
         worker.kill()
-        wait_for(lambda: len(identities(Path("out"))) > 5 and cluster.tasks(1), process)
-        lost = cluster.tasks(1)
+        lost = wait_for(lambda: tasks_after(5, node=1), process)
         cluster.kill(1)
         stdout, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (0, b"")

@@ -261,18 +261,17 @@ def test_a_frame_too_small_for_vmaf_misses_its_gate(clip: Path) -> None:
 def test_a_signal_ends_the_process_that_measures(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 100, 96, 96)
     process = start("roundtrip", clip, "--vmaf", "--threads", 1, env=os.environ | {"TMPDIR": str(tmp_path)})
-    measuring: list[psutil.Process] = []
 
-    def is_measuring() -> bool:
+    def measuring() -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):  # those of the check measure one frame and are gone
-            measuring[:] = [each for each in psutil.Process(process.pid).children() if "96x192" in each.cmdline()]
-        return bool(measuring)
+            return [each for each in psutil.Process(process.pid).children() if "96x192" in each.cmdline()]
+        return []
 
-    wait_for(is_measuring, process)
+    meters = wait_for(measuring, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGINT
     assert b"Traceback" not in errors
     # One that was being started ends with its pipe, later, and not as a child of that process.
-    assert not psutil.wait_procs(measuring, timeout=PATIENCE_SECONDS)[1]
+    assert not psutil.wait_procs(meters, timeout=PATIENCE_SECONDS)[1]
     assert list(tmp_path.iterdir()) == [clip]
