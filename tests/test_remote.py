@@ -144,7 +144,6 @@ def test_an_upload_that_fails_leaves_nothing_and_stops_no_other(
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.usefixtures("store")
 def test_what_ends_a_run_between_the_model_and_the_writing_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     def end(_behind: object, _batch: object) -> NoReturn:
         raise UsageError("enough")
@@ -153,6 +152,7 @@ def test_what_ends_a_run_between_the_model_and_the_writing_leaves_no_copy(monkey
     assert_failed(run("encode", "memory://bucket/clips", "-r", "-o", "out"), 2, "enough")
 
 
+@pytest.mark.usefixtures("store")
 def test_errors_are_one_line_that_names_the_object() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/bucket/clips/bad.mp4", b"no video")

@@ -129,7 +129,7 @@ class _ThreadStdout:
 
 
 def _stdout_of(thread: int | None) -> contextlib.AbstractContextManager[Any]:
-    """Keep standard output for results, which another program may read."""
+    """Keep standard output for a thread's results, which another program may read; without one, for nothing."""
     return contextlib.redirect_stdout(cast(IO[str], _ThreadStdout(thread)))
 
 
