@@ -12,8 +12,7 @@ import pytest
 
 from tests.clips import write_clip
 from tests.commands import assert_failed, json_lines, run, run_bytes
-from vae3d_cli.batch import Found, check_clips, find_clips, plan_clips
-from vae3d_cli.batch.tasks import Policy
+from vae3d_cli.batch import Found, Policy, check_clips, find_clips, plan_clips
 from vae3d_cli.codec import EncodeOptions
 
 

@@ -1,6 +1,7 @@
 """Files of latents from one tool's format to another's; what is written is read by the facts of the formats alone."""
 
 import json
+import os
 import struct
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -263,13 +264,34 @@ def test_an_existing_output_is_kept_unless_told_otherwise(tmp_path: Path, to: st
     good = path.read_bytes()
     path.write_bytes(b"precious")
     assert_failed(run("convert", source, "-o", output, "--format", to), 1, f"{path}: exists already")
-    skipped = run("convert", source, "-o", output, "--format", to, "--skip-existing")
-    assert (skipped.exit_code, skipped.stdout) == (0, "")
-    assert skipped.stderr == f"vae3d: note: {source}: skipped, its output exists\n"
+    for option in ("--skip-existing", "--update"):
+        skipped = run("convert", source, "-o", output, "--format", to, option)
+        assert (skipped.exit_code, skipped.stdout) == (0, "")
+        assert skipped.stderr == (
+            f"vae3d: note: {source}: skipped, its output is not a latents file of this version of vae3d\n"
+        )
     assert path.read_bytes() == b"precious"
     convert(source, output, to, "--force")
     assert path.read_bytes() == good
     assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("to", ["vae3d", "comfyui"])
+def test_only_update_converts_again_what_is_older_than_its_source(tmp_path: Path, to: str) -> None:
+    source, output = own(tmp_path), tmp_path / "out"
+    arguments = ("convert", source, "-o", output, "--format", to)
+    assert run(*arguments).exit_code == 0
+    made = output.read_bytes()
+    assert run(*arguments, "--update").stderr == f"vae3d: note: {source}: skipped, its output is up to date\n"
+    os.utime(output, (0, 0))
+    kept = run(*arguments, "--skip-existing")
+    assert kept.stderr == f"vae3d: note: {source}: skipped, its output is made from a source that has changed since\n"
+    assert output.stat().st_mtime == 0
+    assert run(*arguments, "--update").stdout == f"{output}\n"
+    assert output.stat().st_mtime > 0
+    output.write_bytes(made[:-1])
+    assert run(*arguments, "--skip-existing").stdout == f"{output}\n"
+    assert output.read_bytes() == made, "a corrupt one is made again"
 
 
 def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_one_clip_goes_into_a_folder_for_musubi_and_has_a_line_there(folder: Pat
     assert [line["output"] for line in lines()] == [A]
     assert_failed(run(*arguments), 1, f"out/{A}: exists already")
     assert run(*arguments, "--skip-existing").stdout == ""
-    assert run(*arguments, "--skip-existing", "--frames", 5).stdout == "out/a_00000-005_0030x0020_hv.safetensors\n"
+    assert run(*arguments, "--update", "--frames", 5).stdout == "out/a_00000-005_0030x0020_hv.safetensors\n"
     Path("file").touch()
     assert_failed(run(*arguments, "-o", "file"), 1, "file is no folder")
     assert_failed(run(*arguments, "-o", "none/out"), 1, "there is no folder none")
@@ -289,7 +289,8 @@ def test_what_was_only_touched_or_copied_is_hashed_and_kept(folder: Path, encode
     assert len(lines()) == 6
     assert files() == before
     shutil.copy(folder / "sub" / "b.mp4", folder / "a.mp4")
-    assert encode(to, "--skip-existing") == ["a.latent" if to == "comfyui" else "a_00000-005_0032x0024_hv.safetensors"]
+    assert encode(to, "--skip-existing") == []
+    assert encode(to, "--update") == ["a.latent" if to == "comfyui" else "a_00000-005_0032x0024_hv.safetensors"]
 
 
 @pytest.mark.usefixtures("folder")
@@ -300,10 +301,10 @@ def test_a_cache_that_is_made_again_under_another_name_takes_the_place_of_the_ol
     assert [line["output"] for line in lines()] == [A, PICTURE, B]
     small = [f"{name}_0016x0016_hv.safetensors" for name in ("a_00000-009", "picture", "sub/b_00000-005")]
     for kind, option, names in (
-        ("--skip-existing", ["--frames", 5], ["a_00000-005_0030x0020_hv.safetensors", PICTURE, B]),
-        ("--skip-existing", ["--size", "16x16"], small),
+        ("--update", ["--frames", 5], ["a_00000-005_0030x0020_hv.safetensors", PICTURE, B]),
+        ("--update", ["--size", "16x16"], small),
         ("--force", ["--frames", 1], ["a_0030x0020_hv.safetensors", PICTURE, "sub/b_0032x0024_hv.safetensors"]),
-        ("--skip-existing", [], [A, PICTURE, B]),
+        ("--update", [], [A, PICTURE, B]),
     ):
         assert encode("musubi", kind, *option) == names
         assert sorted(files()) == sorted(names)
@@ -328,12 +329,13 @@ def test_another_model_and_a_clip_that_changed_while_it_was_read_make_a_cache_an
     weights = load_file(other / "diffusion_pytorch_model.safetensors")
     weights["encoder.conv_in.conv.bias"] += 1
     save_file(weights, other / "diffusion_pytorch_model.safetensors")
-    assert encode("musubi", "--skip-existing", "-m", other) == [A, PICTURE, B]
     assert encode("musubi", "--skip-existing", "-m", other) == []
+    assert encode("musubi", "--update", "-m", other) == [A, PICTURE, B]
+    assert encode("musubi", "--update", "-m", other) == []
     first, *rest = lines()[-3:]
     first["source"]["sha256"] = None
     Path("out", NAME).write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
-    assert encode("musubi", "--skip-existing", "-m", other) == [A]
+    assert encode("musubi", "--update", "-m", other) == [A]
 
 
 def test_a_clip_that_fails_leaves_its_old_cache(folder: Path, encode: Encode) -> None:
@@ -393,7 +395,7 @@ def test_of_several_caches_of_a_clip_none_is_taken_for_ours_and_force_makes_one(
     before = files()
     arguments = ("encode", "clips", "-r", "-o", "out", "-m", hunyuanvideo_folder, "--format", "musubi")
     result = run(*arguments, "--skip-existing")
-    assert "1 several caches of it exist, of which --force makes one; 2 up to date" in result.stderr
+    assert "1 one of several caches, 2 up to date" in result.stderr
     assert files() == before
     assert len(run(*arguments, "--force", "-q").stdout.splitlines()) == 3
     assert sorted(files()) == sorted(set(before) - {other.name}), "those of another part, or another clip, stay"
@@ -406,8 +408,9 @@ def test_without_a_manifest_a_latent_file_says_what_it_is_and_a_cache_does_not(
         encode(to)
         Path("out", NAME).unlink()
         assert encode(to, "--skip-existing") == []
-        assert encode(to, "--skip-existing", "--frames", 2) == redone
-    arguments = ("encode", folder / "a.mp4", "-m", hunyuanvideo_folder, "--format", "comfyui", "--skip-existing", "-q")
+        assert encode(to, "--skip-existing", "--frames", 2) == []
+        assert encode(to, "--update", "--frames", 2) == redone
+    arguments = ("encode", folder / "a.mp4", "-m", hunyuanvideo_folder, "--format", "comfyui", "--update", "-q")
     assert run(*arguments).stdout
     assert run(*arguments).stdout == ""
     assert run(*arguments, "--frames", 1).stdout
@@ -450,7 +453,8 @@ def test_other_names_are_no_caches(name: str) -> None:
 
 def test_workers_write_the_same_and_replace_the_same(encode: Encode, small_checkpoint: Path) -> None:
     encode("musubi", "--frames", 3, "-q")
-    assert sorted(encode("musubi", "--skip-existing", "--workers", 2, "-q")) == [A, PICTURE, B]
+    assert encode("musubi", "--skip-existing", "--workers", 2, "-q") == []
+    assert sorted(encode("musubi", "--update", "--workers", 2, "-q")) == [A, PICTURE, B]
     several, entries = files(), {line["output"]: line.get("replaces", []) for line in lines()[3:]}
     assert entries == {A: ["a_00000-005_0030x0020_hv.safetensors"], PICTURE: [], B: []}
     assert encode("musubi", "--skip-existing", "--workers", 2, "-q") == []

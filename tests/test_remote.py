@@ -99,9 +99,10 @@ def test_what_exists_is_refused_skipped_or_forced(store: Any, monkeypatch: pytes
     store.put_file("clips/sub/b.mp4", "/bucket/clips/a.mp4")
     store.pipe_file("/bucket/out/sub/b.safetensors", b"precious")
     store.rm(f"/bucket/out/{NAME}")
-    result = run(*arguments, "--skip-existing")
+    assert run(*arguments, "--skip-existing").stdout == ""
+    result = run(*arguments, "--update")
     assert result.stdout == "memory://bucket/out/a.safetensors\n", result.stderr
-    assert "1 its output exists and is no latents file" in result.stderr
+    assert "1 not a latents file of this version of vae3d" in result.stderr
     assert store.cat("/bucket/out/sub/b.safetensors") == b"precious"
     assert run(*arguments, "--force").exit_code == 0
     assert store.cat("/bucket/out/sub/b.safetensors") != b"precious"

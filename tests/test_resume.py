@@ -223,27 +223,61 @@ def test_a_clip_whose_line_is_lost_or_torn_only_gets_its_line(encode: Callable[.
     assert len(lines()) == 2
 
 
-def test_other_settings_another_model_and_another_content_are_encoded_again(
-    folder: Path, encode: Callable[..., list[str]]
-) -> None:
+def test_update_encodes_stale_files_again(folder: Path, encode: Callable[..., list[str]]) -> None:
     encode()
-    assert encode("--frames", 1) == [A, B]
-    assert encode("--frames", 1) == []
-    assert encode("--dtype", "bf16", "--frames", 1) == [A, B]
-    assert encode("-m", "tiny") == [A, B]
+    assert encode("--update", "--frames", 1) == [A, B]
+    assert encode("--update", "--frames", 1) == []
+    assert encode("--update", "--dtype", "bf16", "--frames", 1) == [A, B]
+    assert encode("--update", "-m", "tiny") == [A, B]
     MANIFEST.unlink()
-    assert encode() == [A, B], "the file itself says what made it"
+    assert encode("--update") == [A, B], "the file itself says what made it"
     times = (folder / "a.mp4").stat().st_atime_ns, (folder / "a.mp4").stat().st_mtime_ns
     data = bytearray((folder / "a.mp4").read_bytes())
     data[-1] ^= 1  # in the metadata at the end, which no frame depends on
     (folder / "a.mp4").write_bytes(data)
     os.utime(folder / "a.mp4", ns=times)
-    assert encode() == [A], "of the same size and time"
+    assert encode("--update") == [A], "of the same size and time"
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_skip_existing_keeps_stale_files_and_counts_them(
+    folder: Path, encode: Callable[..., list[str]], small_checkpoint: Path, with_manifest: bool
+) -> None:
+    encode()
+    shutil.copy(folder / "sub" / "b.mp4", folder / "a.mp4")
+    before = identities(Path("out"))
+    if not with_manifest:
+        MANIFEST.unlink()
+    for options in (["--frames", 1], ["--dtype", "bf16"], ["-m", "tiny"], ["--size", "32x32"], []):
+        assert encode(*options) == []
+    assert identities(Path("out")) == before
+    arguments = ("encode", "clips", "-r", "-o", "out", "-m", small_checkpoint, "--threads", 1, "--skip-existing")
+    assert run(*arguments).stderr == (
+        "vae3d: note: 2 of 2 inputs were skipped: 1 made from a source that has changed since, 1 up to date; "
+        "--update makes stale ones again\n"
+    )
+    lines = run(*arguments, "--frames", 1, "-v").stderr
+    for name in ("clips/a.mp4", "clips/sub/b.mp4"):
+        assert f"{name}: skipped, its output is made with other settings or another model" in lines
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("kind", ["cut", "bit"])
+def test_skip_existing_makes_a_stale_file_again_if_it_is_corrupt(encode: Callable[..., list[str]], kind: str) -> None:
+    encode()
+    damage(Path(A), kind)
+    assert encode("--frames", 1) == [A]
+
+
+def test_force_alone_makes_everything_again(folder: Path) -> None:
+    arguments = ("encode", folder, "-r", "-o", "out", "-q")
+    assert len(run(*arguments).stdout.splitlines()) == 2
+    assert len(run(*arguments, "--force").stdout.splitlines()) == 2
 
 
 def test_seeds_are_settings_and_a_drawn_one_is_as_good_as_another(folder: Path) -> None:
     def encode(*options: object) -> bool:
-        result = run("encode", folder / "a.mp4", "--skip-existing", "-q", "--posterior", "sample", *options)
+        result = run("encode", folder / "a.mp4", "--update", "-q", "--posterior", "sample", *options)
         assert result.exit_code == 0
         return bool(result.stdout)
 
@@ -317,11 +351,11 @@ def test_what_is_not_ours_is_said(folder: Path) -> None:
     (folder / "a.safetensors").write_text("precious")
     result = run("encode", folder / "a.mp4", "--skip-existing")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "a.mp4: skipped, its output exists and is no latents file that this version wrote" in result.stderr
+    assert "a.mp4: skipped, its output is not a latents file of this version of vae3d" in result.stderr
 
 
 def test_one_clip_is_skipped_by_content_too(folder: Path) -> None:
-    clip, arguments = folder / "a.mp4", ("encode", folder / "a.mp4", "--skip-existing", "-q")
+    clip, arguments = folder / "a.mp4", ("encode", folder / "a.mp4", "--update", "-q")
     assert run(*arguments).stdout
     assert run(*arguments).stdout == ""
     assert run(*arguments, "--frames", 1).stdout

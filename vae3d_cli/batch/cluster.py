@@ -18,8 +18,9 @@ from pathlib import Path
 from threading import get_ident
 from typing import IO, Any, cast
 
+from vae3d_cli.batch.existing import Policy
 from vae3d_cli.batch.planning import Clip
-from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, run_tasks
+from vae3d_cli.batch.tasks import Deliver, Outcome, Task, Watch, run_tasks
 from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, hand_over, lost, portable, portable_error
 from vae3d_cli.codec import Progress
 from vae3d_cli.errors import UsageError, Vae3dError, WorkerError

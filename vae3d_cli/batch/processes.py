@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 
+from vae3d_cli.batch.existing import Policy
 from vae3d_cli.batch.serving import Began, Done, Failed, Logged, Message, Told, serve
-from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch
+from vae3d_cli.batch.tasks import Deliver, Outcome, Task, Watch
 from vae3d_cli.batch.workers import MAX_LOSSES, Loaded, ModelSource, hand_over, lost
 from vae3d_cli.codec import Progress
 from vae3d_cli.errors import WorkerError

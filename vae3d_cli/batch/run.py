@@ -8,9 +8,10 @@ from typing import Protocol
 
 from vae3d_cli.batch.caches import Caches
 from vae3d_cli.batch.checks import Checks
+from vae3d_cli.batch.existing import Policy
 from vae3d_cli.batch.manifests import Manifests
 from vae3d_cli.batch.planning import Clip
-from vae3d_cli.batch.tasks import Deliver, Outcome, Policy, Task, Watch, failure, run_tasks
+from vae3d_cli.batch.tasks import Deliver, Outcome, Task, Watch, failure, run_tasks
 from vae3d_cli.codec import Progress
 from vae3d_cli.files import remove_orphans
 from vae3d_cli.remote import RemotePath
@@ -84,7 +85,7 @@ class InProcess:
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:
     """The clips that are to be encoded or looked at, and what is known of the others before any work."""
-    checks, caches = Checks(overwrite=policy.force or policy.skip_existing), Caches()
+    checks, caches = Checks(overwrite=policy.force or policy.looks), Caches()
     ready, outcomes = [], []
     for given in clips:
         clip = given
@@ -94,8 +95,8 @@ def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list
         except Exception as error:
             outcomes.append(Outcome(clip=clip, error=failure(error)))
         else:
-            if exists and policy.skip_existing and not _can_be_compared(clip):
-                outcomes.append(Outcome(clip=clip, skipped="its output exists"))
+            if exists and policy.looks and not _can_be_compared(clip):
+                outcomes.append(Outcome(clip=clip, skipped="there, and cannot be compared"))
             else:
                 ready.append(clip)
     return ready, outcomes

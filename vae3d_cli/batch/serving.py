@@ -13,8 +13,9 @@ from multiprocessing.connection import Connection, wait
 from threading import Lock, Thread
 from typing import NoReturn
 
+from vae3d_cli.batch.existing import Policy
 from vae3d_cli.batch.planning import Clip
-from vae3d_cli.batch.tasks import Outcome, Policy, Task, run_tasks
+from vae3d_cli.batch.tasks import Outcome, Task, run_tasks
 from vae3d_cli.batch.workers import ModelSource, portable, portable_error
 from vae3d_cli.codec import Progress
 from vae3d_cli.weights import Model, ModelFacts

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from vae3d_cli.batch.caches import take_place
-from vae3d_cli.batch.existing import judge
+from vae3d_cli.batch.existing import Policy, State, judge
 from vae3d_cli.batch.manifest import Entry, FileState
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.staging import Staging
@@ -26,18 +26,6 @@ _PATIENCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Policy:
-    """What becomes of outputs that exist; by default they are an error.
-
-    `skip_existing` keeps those that are what they would be, makes those of ours that are not again, and never replaces
-    others; with `force` it does.
-    """
-
-    force: bool = False
-    skip_existing: bool = False
-
-
-@dataclass(frozen=True)
 class Task:
     """A clip to encode, and what the manifest knows of its output."""
 
@@ -47,15 +35,17 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a clip: a result or an error, or neither where it was `skipped`, which says why.
+    """What came of a clip: a result, an error, or neither where it was `skipped`.
 
-    `again` says why an output that was there already was made again; `entry` is what the manifest is to know.
+    `skipped` and `again` give the reason why an existing output was kept or made again, and read on from "its output
+    is". `is_stale` tells that the output that was kept would be another now. `entry` is for the manifest.
     """
 
     clip: Clip
     result: EncodeResult | None = None
     error: Exception | None = None
     skipped: str = ""
+    is_stale: bool = False
     again: str = ""
     entry: Entry | None = None
 
@@ -197,12 +187,13 @@ class _Work:
         return self._outcome
 
     def _judge(self) -> Outcome | None:
-        """What is known without encoding the clip: that its output is what it would be."""
+        """The outcome of a clip whose existing output is kept."""
         clip, entry = self._clip, self._task.entry
-        if self._policy.skip_existing and clip.output is not None and clip.output.exists():
+        if self._policy.looks and clip.output is not None and clip.output.exists():
             judgement = judge(clip, self._model, entry, self._staging.fetch)
-            if judgement.keep and (judgement.ours or not self._policy.force):
-                return Outcome(clip=clip, skipped=judgement.reason, entry=judgement.entry)
+            if self._policy.keeps(judgement.state):
+                is_stale = judgement.state is State.STALE
+                return Outcome(clip=clip, skipped=judgement.reason, is_stale=is_stale, entry=judgement.entry)
             self._again = judgement.reason
         return None
 

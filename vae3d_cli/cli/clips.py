@@ -151,7 +151,7 @@ def encode_all(plan: EncodePlan, settings: Settings, engine_for: "Callable[[int]
         settings.note(note)
     for name, error in plan.failures:
         failures.add(name, error)
-    policy = Policy(settings.force, settings.skip_existing)
+    policy = Policy(force=settings.force, skip_existing=settings.skip_existing, update=settings.update)
     ready, outcomes = check_clips(plan.clips, policy)
 
     def show(outcome: "Outcome") -> None:
@@ -159,12 +159,12 @@ def encode_all(plan: EncodePlan, settings: Settings, engine_for: "Callable[[int]
             failures.add(outcome.clip.name, outcome.error)
         elif outcome.result is not None:
             if settings.verbose and outcome.again:
-                print_detail(f"{outcome.clip.name}: encoded again, {outcome.again}")
+                print_detail(f"{outcome.clip.name}: encoded again, its output was {outcome.again}")
             present.present_result(outcome.result, settings)
         else:
             skipped.append(outcome)
             if settings.verbose:
-                print_detail(f"{outcome.clip.name}: skipped, {outcome.skipped}")
+                print_detail(f"{outcome.clip.name}: skipped, its output is {outcome.skipped}")
 
     for outcome in outcomes:
         show(outcome)
@@ -186,10 +186,11 @@ def encode_all(plan: EncodePlan, settings: Settings, engine_for: "Callable[[int]
 
 
 def _note_skipped(skipped: "list[Outcome]", plan: EncodePlan, settings: Settings) -> None:
-    """Say what was skipped: one clip by its name, of many how many."""
+    """Say what was skipped and why: one clip by its name, several by their numbers."""
+    advice = "; --update makes stale ones again" if any(outcome.is_stale for outcome in skipped) else ""
     if plan.num_inputs == 1 and skipped:
-        settings.note(f"{skipped[0].clip.name}: skipped, {skipped[0].skipped}")
+        settings.note(f"{skipped[0].clip.name}: skipped, its output is {skipped[0].skipped}{advice}")
     elif skipped:
         counts = Counter(outcome.skipped for outcome in skipped)
-        reasons = "; ".join(f"{count} {reason}" for reason, count in counts.items())
-        settings.note(f"{len(skipped)} of {plan.num_inputs} inputs were skipped: {reasons}")
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        settings.note(f"{len(skipped)} of {plan.num_inputs} inputs were skipped: {reasons}{advice}")

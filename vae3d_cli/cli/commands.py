@@ -97,14 +97,15 @@ def encode(
     worker_cpus: options.WorkerCpus = None,
     worker_gpus: options.WorkerGpus = None,
     force: options.Force = False,
-    skip_existing: options.SkipUpToDate = False,
+    skip_existing: options.SkipWhole = False,
+    update: options.Update = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     progress: options.ShowProgress = True,
 ) -> None:
     """Encode videos into latents files."""
-    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
+    settings = Settings(force, skip_existing, update, json, quiet, verbose, progress)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(
@@ -162,7 +163,7 @@ def decode(
     progress: options.ShowProgress = True,
 ) -> None:
     """Decode latents files into videos."""
-    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
+    settings = Settings(force, skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress)
     target = Target("-o", output, lambda stem: f"{stem}.decoded.mp4", beside_input=True)
     jobs = plan_jobs(inputs, {"output": target})
     from vae3d_cli.codec import DecodeOptions
@@ -231,7 +232,7 @@ def roundtrip(
     progress: options.ShowProgress = True,
 ) -> None:
     """Encode and decode videos, and report what was lost: PSNR, SSIM, flicker and more."""
-    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
+    settings = Settings(force, skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress)
     targets = {
         "recon": Target("-o", output, lambda stem: f"{stem}.mp4"),
         "compare": Target("--compare", compare, lambda stem: f"{stem}.compare.mp4"),

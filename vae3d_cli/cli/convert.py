@@ -37,14 +37,15 @@ def convert(
     fps: options.RateOfLatents = None,
     scaled: options.ScaleOfLatents = None,
     force: options.Force = False,
-    skip_existing: options.SkipExisting = False,
+    skip_existing: options.SkipWhole = False,
+    update: options.Update = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     progress: options.ShowProgress = True,
 ) -> None:
     """Convert latents files from one tool's format to another's."""
-    settings = Settings(force, skip_existing, json, quiet, verbose, progress)
+    settings = Settings(force, skip_existing, update, json, quiet, verbose, progress)
     jobs = _plan(inputs, output, format_)
     said = told(fps, scaled)
     from vae3d_cli.codec import Conversion
@@ -53,15 +54,18 @@ def convert(
         with Conversion(job.source, format_.value, said) as conversion:
             if format_ is options.FormatChoice.musubi:
                 job = replace(job, outputs={"output": Path(output, conversion.musubi_name)})
-                if not _is_open(job, settings):
+                reason = _reason_to_skip(job, settings)
+                if reason is not None:
+                    settings.note(f"{job.name}: skipped, its output {reason}")
                     return
+                make_folders(job)
             if verbose:
                 print_detail(f"{job.name}: {conversion.read_as}")
             with progress_bar(job.name, show=settings.shows_progress) as update:
                 result = conversion.write(job.outputs["output"], update)
         _present(result, settings)
 
-    run_jobs(jobs, settings, lambda: None, run)
+    run_jobs(jobs, settings, lambda: None, run, reason_to_skip=_reason_to_skip)
 
 
 def _plan(inputs: list[str], output: str, format_: options.FormatChoice) -> list[Job]:
@@ -75,13 +79,19 @@ def _plan(inputs: list[str], output: str, format_: options.FormatChoice) -> list
     return [replace(job, outputs={}) for job in jobs]
 
 
-def _is_open(job: Job, settings: Settings) -> bool:
-    """Whether an output whose name was not known before is to be written; its folder is made then."""
-    if is_done(job, overwrite=settings.force, skip_existing=settings.skip_existing):
-        settings.note(f"{job.name}: skipped, its output exists")
-        return False
-    make_folders(job)
-    return True
+def _reason_to_skip(job: Job, settings: Settings) -> str | None:
+    """Why an existing output is kept; `None` where it is written, or where its name is not known yet."""
+    from vae3d_cli.batch import Policy, judge_converted
+
+    policy = Policy(force=settings.force, skip_existing=settings.skip_existing, update=settings.update)
+    if not is_done(job, overwrite=settings.force, skip_existing=policy.looks):
+        return None
+    output = job.outputs["output"]
+    assert output is not None
+    if job.source is None or not (job.source.is_file() and output.is_file()):
+        return "is there, and cannot be compared"
+    judgement = judge_converted(job.source, output)
+    return f"is {judgement.reason}" if policy.keeps(judgement.state) else None
 
 
 def _present(result: "ConvertResult", settings: Settings) -> None:

@@ -280,15 +280,21 @@ ProtocolName = Annotated[
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of interlaced ones.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Keep what decodes of a damaged video.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]
-SkipUpToDate = Annotated[
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose outputs exist.")]
+SkipWhole = Annotated[
     bool,
     typer.Option(
         "--skip-existing",
-        help="Keep latents files that are there; those of another content, model or settings, and damaged ones, are "
-        "made again, but no file that is not ours.",
+        help="Skip inputs whose outputs exist. Only corrupt files that vae3d wrote are made again.",
     ),
 ]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose outputs exist.")]
+Update = Annotated[
+    bool,
+    typer.Option(
+        "--update",
+        help="Skip inputs whose outputs are up to date. Stale and corrupt files are made again, if vae3d wrote them.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per input.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only, and results.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print every decision taken.")]

@@ -23,6 +23,7 @@ class Settings:
 
     force: bool = False
     skip_existing: bool = False
+    update: bool = False
     json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -47,8 +48,12 @@ def run_jobs(
     prepare: Callable[[], T],
     run: Callable[[Job, T], None],
     finish: Callable[[], None] | None = None,
+    reason_to_skip: "Callable[[Job, Settings], str | None] | None" = None,
 ) -> None:
     """Run every job that can be run; one that fails does not stop the others. `finish` follows the last.
+
+    `reason_to_skip` says why a job is skipped, and reads on from "skipped, its output"; by default it is skipped where
+    its outputs exist and `--skip-existing` was given.
 
     Outputs are checked before `prepare` loads a model, which is before any work.
 
@@ -60,10 +65,11 @@ def run_jobs(
     ready = []
     for job in jobs:
         with failures.of(job):
-            if not is_done(job, overwrite=settings.force, skip_existing=settings.skip_existing):
+            reason = (reason_to_skip or _exists)(job, settings)
+            if reason is None:
                 ready.append(job)
             else:
-                settings.note(f"{job.name}: skipped, its output exists")
+                settings.note(f"{job.name}: skipped, its output {reason}")
     if ready:
         prepared = prepare()
         for job in ready:
@@ -73,6 +79,10 @@ def run_jobs(
         if finish:
             finish()
     failures.conclude(len(jobs))
+
+
+def _exists(job: Job, settings: Settings) -> str | None:
+    return "exists" if is_done(job, overwrite=settings.force, skip_existing=settings.skip_existing) else None
 
 
 class Failures:
