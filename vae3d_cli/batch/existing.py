@@ -28,7 +28,7 @@ class Policy:
     """How to treat existing outputs. By default an existing output is an error.
 
     `skip_existing` keeps every whole file and makes corrupt ones of ours again. `update` makes stale ones again, too.
-    Neither replaces a file that is not ours. `force` replaces every output; together with one of the others it keeps those
+    Neither replaces a file that is not ours. `force` replaces every output; with one of the others it keeps those
     that are up to date.
     """
 
