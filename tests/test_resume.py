@@ -71,10 +71,7 @@ def lines() -> list[dict[str, Any]]:
 
 
 def test_two_hundred_clips_and_five_kills_make_what_one_run_makes(tmp_path: Path, small_checkpoint: Path) -> None:
-    """`VAE3D_TEST_CLIPS=200` is that number; the files that a kill left are never written again.
-
-    Some go through the model together, with others after a kill than before.
-    """
+    """`VAE3D_TEST_CLIPS=200` is that number; the files that a kill left are never written again."""
     clips, out, undisturbed = tmp_path / "clips", tmp_path / "out", tmp_path / "undisturbed"
     for number in range(NUM_CLIPS):
         path = clips / str(number % 7) / f"{number}.mp4"

@@ -1,4 +1,4 @@
-"""Many clips: one after the other, overlapped, in batches, by two workers: `python -m tests.benchmarks.clips`."""
+"""Many clips: one after the other, overlapped, by two workers: `python -m tests.benchmarks.clips`."""
 
 import os
 import subprocess
@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 from tests.clips import write_clip
 from vae3d_cli.batch import Found, InProcess, Policy, encode_clips, find_clips, open_manifests, plan_clips
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.codec import EncodeOptions, Progress
-from vae3d_cli.execution import Batching
 from vae3d_cli.weights import Model, load_model
 
 REPEATS = 3
@@ -27,12 +25,11 @@ def _unwatched(_clip: Clip) -> Iterator[Progress]:
     yield lambda _done, _total: None
 
 
-def encode(clips: Path, model: Model, out: Path, *, overlaps: bool = True, batches: bool = True) -> None:
-    """As `vae3d encode` does it, with a manifest; or each clip a run of its own, or none together with others."""
+def encode(clips: Path, model: Model, out: Path, *, overlaps: bool) -> None:
+    """As `vae3d encode` does it, with a manifest; or each clip a run of its own."""
     found = find_clips([Found(clips, Path())], recursive=True, output=out).clips
     planned = plan_clips(found, out, lambda _: EncodeOptions())
-    gains = Batching.gains if batches else lambda *_: False
-    with patch.object(Batching, "gains", gains), open_manifests(planned) as manifests:
+    with open_manifests(planned) as manifests:
         for run in [planned] if overlaps else [[clip] for clip in planned]:
             encode_clips(run, InProcess(model), Policy(), manifests, _unwatched, lambda _outcome: None)
 
@@ -58,8 +55,7 @@ def main() -> None:
             clips = folder / "clips"
             ways: dict[str, Callable[[Path], None]] = {
                 "one by one": partial(encode, clips, model, overlaps=False),
-                "overlapped": partial(encode, clips, model, batches=False),
-                "and batched": partial(encode, clips, model),
+                "overlapped": partial(encode, clips, model, overlaps=True),
                 "--threads 1": partial(command, clips, ("--threads", "1")),
                 "--workers 1": partial(command, clips, ()),
                 "--workers 2": partial(command, clips, ("--workers", "2")),

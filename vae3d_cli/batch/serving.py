@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import NoReturn
 
 from vae3d_cli.batch.existing import Policy
@@ -86,13 +86,12 @@ def serve(connection: Connection, source: ModelSource, policy: Policy) -> None:
 
 def _encode(connection: Connection, lines: "_Lines", model: Model, policy: Policy) -> None:
     numbers: dict[int, int] = {}
+    stopped = Event()
 
-    def tasks() -> Iterator[Task | None]:
-        while True:
+    def tasks() -> Iterator[Task]:
+        while not stopped.is_set():
             try:
-                if not connection.poll():
-                    yield None  # now: a clip may be waiting for others
-                    connection.poll(_SECONDS_BETWEEN)
+                if not connection.poll(_SECONDS_BETWEEN):
                     continue
                 message: tuple[int, Task] | None = connection.recv()
             except (EOFError, OSError):
@@ -111,7 +110,7 @@ def _encode(connection: Connection, lines: "_Lines", model: Model, policy: Polic
     def deliver(outcome: Outcome) -> None:
         lines.send(Done(numbers.pop(id(outcome.clip)), portable(outcome)))
 
-    with contextlib.closing(run_tasks(tasks(), model, policy, watch, deliver)) as steps:
+    with contextlib.closing(run_tasks(tasks(), model, policy, watch, deliver, stopped)) as steps:
         for _ in steps:
             pass
 

@@ -1,7 +1,7 @@
 """Clips through a model: while one is in it, the next one is opened and read, and the one before is written."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,11 @@ from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.staging import Staging
 from vae3d_cli.codec import EncodeResult, Encoding, Progress, WorkBehind, read_ahead
 from vae3d_cli.errors import Interrupted, OutputError, UsageError
-from vae3d_cli.execution import CLIPS_AT_ONCE, Batching
 from vae3d_cli.files import FileStamp, is_read_once, is_special, sha256_of
 from vae3d_cli.remote import RemotePath, stamp_of
 from vae3d_cli.weights import Model
 
-# Batches that may wait on either side of the model: more would only take memory.
+# Clips that may wait on either side of the model: more would only take memory.
 _DEPTH = 1
 # How often a thread that waits for the reading of a clip looks whether it is still wanted.
 _PATIENCE_SECONDS = 0.1
@@ -69,23 +68,25 @@ def failure(error: Exception) -> Exception:
 
 
 def run_tasks(
-    tasks: Iterable[Task | None], model: Model, policy: Policy, watch: Watch, deliver: Deliver
+    tasks: Iterable[Task],
+    model: Model,
+    policy: Policy,
+    watch: Watch,
+    deliver: Deliver,
+    stopped: Event | None = None,
 ) -> Generator[None, None, None]:
-    """Encode clips in the order of the tasks, and yield after each batch of them that was in the model.
+    """Encode clips in the order of the tasks, and yield after each that was in the model.
 
-    `tasks` are taken and outcomes are delivered in threads of their own; `None` says that there is no task yet. What
-    can be read or written only once, a pipe, is read and written in this one, which signals reach.
+    `tasks` are taken and outcomes are delivered in threads of their own; `stopped` is set when no more tasks are
+    wanted, for an iterator that waits for them. Pipes are read and written in this thread, which signals reach.
     """
-    stopped, batching = Event(), Batching(model.network)
+    stopped = stopped or Event()
 
-    def opened() -> Iterator[_Work | None]:
+    def opened() -> Iterator[_Work]:
         before: _Work | None = None
         for task in tasks:
             if stopped.is_set():
                 return
-            if task is None:
-                yield None
-                continue
             work = _Work(task, model, policy, stopped)
             work.fetch()
             while before is not None and not before.has_read.wait(_PATIENCE_SECONDS):
@@ -93,29 +94,25 @@ def run_tasks(
                     work.close()
                     return
             before = work
-            work.open(batching)
+            work.open()
             yield work
 
-    def finish(batch: _Batch) -> None:
+    def finish(work: _Work) -> None:
         try:
-            for work in batch:
-                deliver(work.finish())
+            deliver(work.finish())
         finally:
-            _close(batch)
+            work.close()
 
-    batch: _Batch = ()
+    work: _Work | None = None
     with (
-        contextlib.closing(_batches(opened())) as batches,
-        contextlib.closing(read_ahead(batches, _DEPTH, _close, stopped)) as ahead,
+        contextlib.closing(read_ahead(opened(), _DEPTH, _Work.close, stopped)) as ahead,
         contextlib.ExitStack() as stack,
-        WorkBehind(finish, _DEPTH, _close, stopped) as behind,
+        WorkBehind(finish, _DEPTH, _Work.close, stopped) as behind,
     ):
-        stack.callback(lambda: _close(batch))  # once no thread may be writing it
-        for batch in ahead:
-            for work in batch:
-                together = len(batch) > 1 and work is batch[0]
-                work.run(watch, (batch, batching) if together else None)
-            behind.put(batch)
+        stack.callback(lambda: work.close() if work else None)  # once no thread may be writing it
+        for work in ahead:
+            work.run(watch)
+            behind.put(work)
             yield
 
 
@@ -128,7 +125,6 @@ class _Work:
         self._staging = staging = Staging(clip, stopped)
         self._encoding = Encoding(staging.source, staging.output, model, clip.options)
         self.has_read = self._encoding.has_read
-        self.shape: tuple[int, int, int] | None = None
         self._source: FileStamp | None = None
         self._again = ""
         self._outcome: Outcome | None = None
@@ -153,22 +149,18 @@ class _Work:
                 self._source = stamp_of(self._clip.source)
                 self._staging.fetch(self._clip.source)
 
-    def open(self, batching: Batching) -> None:
-        """Open the clip; its `shape` is known then if it may go through the model with others."""
+    def open(self) -> None:
+        """Open the clip, and begin to read it."""
         if self._outcome is None and not self._waits:
             with self._step():
                 self._open()
-                self.shape = self._encoding.gather(batching)
 
-    def run(self, watch: Watch, together: tuple["_Batch", Batching] | None) -> None:
-        """Run the model over the clip, or take what is of it; over a batch that it is the first of."""
+    def run(self, watch: Watch) -> None:
+        """Run the model over the clip."""
         if self._outcome is None:
             with self._step(), watch(self._clip) as progress:
                 if self._waits:
                     self._open()
-                if together is not None:
-                    batch, batching = together
-                    Encoding.run_together([work._encoding for work in batch], batching, progress)
                 self._encoding.run(progress)
         if self._outcome is None and self._waits:
             self.finish()
@@ -234,37 +226,6 @@ class _Work:
                 raise
             self._staging.rename_in(error)
             self._outcome = Outcome(clip=self._clip, error=failure(error))
-
-
-_Batch = Sequence[_Work]
-
-
-def _batches(works: Iterator[_Work | None]) -> Generator[_Batch, None, None]:
-    """The same in their order: full batches of clips of one shape, and the others each by itself.
-
-    `None` says that nothing may come for a while: what waits for others goes.
-    """
-    batch: list[_Work] = []
-    try:
-        for work in works:
-            if work is None or (batch and work.shape != batch[0].shape):
-                while batch:
-                    yield [batch.pop(0)]
-            if work is None:
-                continue
-            batch.append(work)
-            if work.shape is None or len(batch) == CLIPS_AT_ONCE:
-                full, batch = batch, []
-                yield full
-        while batch:
-            yield [batch.pop(0)]
-    finally:
-        _close(batch)
-
-
-def _close(batch: _Batch) -> None:
-    for work in batch:
-        work.close()
 
 
 def _make_folder(clip: Clip) -> None:

@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -14,17 +13,11 @@ from vae3d_cli.codec.options import EncodeOptions, Progress, ignore_progress
 from vae3d_cli.codec.outputs import display_name, errors_of, latents_spool
 from vae3d_cli.codec.reading import Reading
 from vae3d_cli.codec.results import EncodeResult
-from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import VideoError
-from vae3d_cli.execution import STREAM, Batching, Execution
 from vae3d_cli.files import AnyPath, as_path
-from vae3d_cli.geometry import padded_size_px
 from vae3d_cli.latents import kind_of_latents
 from vae3d_cli.video import VideoReader
 from vae3d_cli.weights import Model
-
-# Of the frames of a clip that waits for others to go through the model with.
-_MAX_WAITING_BYTES = 4 * 2**20
 
 
 def encode_video(
@@ -62,8 +55,7 @@ class Encoding:
     def __init__(self, source: Path | None, output: Path | None, model: Model, options: EncodeOptions) -> None:
         self._source, self._output, self._model, self._options = source, output, model, options
         self._stack = contextlib.ExitStack()
-        self._execution: Execution | None = None
-        self._model_seconds = self._seconds = 0.0
+        self._seconds = 0.0
         self.has_read = Event()
 
     def __enter__(self) -> "Encoding":
@@ -92,41 +84,10 @@ class Encoding:
             self._reading = stack.enter_context(Reading(video, self._options, self.has_read))
             self._stack = stack.pop_all()
 
-    def gather(self, batching: Batching) -> tuple[int, int, int] | None:
-        """Read all of an open clip if that lets it go through the model with others; the frames, height and width."""
-        with self._step():
-            reading, info = self._reading, self._reading.video.info
-            gains = batching.gains(self._options.strategy, info.height, info.width)
-            is_read = gains and reading.take_in(_MAX_WAITING_BYTES)
-            return (len(reading.stamps), info.height, info.width) if is_read and reading.stamps else None
-
-    @staticmethod
-    def run_together(encodings: Sequence["Encoding"], batching: Batching, progress: Progress) -> None:
-        """Run the model over clips of one shape, which were gathered; `run` then takes what is of each.
-
-        `progress` is told of the frames of the first. Nothing is done where the latents would not be the same alone.
-        """
-        first = encodings[0]
-        info, config = first._reading.video.info, first._model.config
-        if not batching.is_exact(padded_size_px(info.height, config), padded_size_px(info.width, config)):
-            return
-        start, watch = time.perf_counter(), Stopwatch()
-        with device_errors(display_name(first._source)):
-            pixels = [
-                each._reading.pixels(each._model, progress if each is first else ignore_progress) for each in encodings
-            ]
-            moments = [*watch.over(batching.encode(watch.outside(zip(*pixels, strict=True))))]
-        seconds = time.perf_counter() - start
-        for index, each in enumerate(encodings):
-            each._execution = Execution(iter([chunk[index : index + 1] for chunk in moments]), {"name": STREAM})
-            each._model_seconds = watch.seconds / len(encodings)
-            each._seconds += seconds / len(encodings)
-
     def run(self, progress: Progress = ignore_progress) -> None:
         """Run the model over it; `progress` is told of every frame."""
         with self._step():
-            clip = self._reading.encode(self._spool, self._model, progress, self._execution)
-            self._clip = replace(clip, seconds=clip.seconds + self._model_seconds)
+            self._clip = self._reading.encode(self._spool, self._model, progress)
 
     def write(self) -> EncodeResult:
         """Write the latents file."""

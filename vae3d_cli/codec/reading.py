@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -24,7 +24,7 @@ from vae3d_cli.codec.pixels import pixel_chunks
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
-from vae3d_cli.execution import Execution, encode_chunks, input_device, reads_ahead
+from vae3d_cli.execution import encode_chunks, input_device, reads_ahead
 from vae3d_cli.files import FileStamp, sha256_of
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
@@ -95,26 +95,8 @@ class Reading:
         seconds, tick = self._last_duration * info.time_base, info.time_base
         return seconds if seconds > 0 and abs(seconds - 1 / info.rate) >= tick else None
 
-    def take_in(self, max_bytes: int) -> bool:
-        """Read the frames into memory, as long as they take no more than that; whether these are all."""
-        taken, num_bytes = [], 0
-        for rgb in self._frames:
-            taken.append(rgb)
-            num_bytes += rgb.nbytes
-            if num_bytes > max_bytes:
-                self._frames = chain(taken, self._frames)
-                return False
-        self._frames = taken
-        return True
-
-    def pixels(self, model: Model, progress: Progress) -> Iterator[Tensor]:
-        """Pixels `[1, 3, T, H, W]`, a chunk at a time; `progress` is told of each frame that is done with."""
-        return pixel_chunks(self._told(progress), model.config, CHUNK_LATENTS, input_device(model.network))
-
-    def encode(
-        self, spool: LatentsSpool, model: Model, progress: Progress, execution: Execution | None = None
-    ) -> EncodedClip:
-        """Encode them into a spool, chunk by chunk; `execution` has what was computed with other clips.
+    def encode(self, spool: LatentsSpool, model: Model, progress: Progress) -> EncodedClip:
+        """Encode the frames into a spool, chunk by chunk.
 
         Raises:
             LatentsError: The latents are not finite in the type that they are stored in.
@@ -125,15 +107,12 @@ class Reading:
         if options.posterior == "sample" and seed is None:
             seed = secrets.randbits(32)
         watch = Stopwatch()
-        if execution is None:
-            progress(0, video.info.estimated_num_frames)
-            is_told = not reads_ahead(options.strategy, model.network)
-            chunks = watch.outside(self.pixels(model, progress if is_told else ignore_progress))
-            execution = encode_chunks(
-                model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
-            )
-        else:
-            progress(len(stamps), len(stamps))
+        progress(0, video.info.estimated_num_frames)
+        frames = self._told(ignore_progress if reads_ahead(options.strategy, model.network) else progress)
+        chunks = watch.outside(pixel_chunks(frames, model.config, CHUNK_LATENTS, input_device(model.network)))
+        execution = encode_chunks(
+            model.network, chunks, options.strategy, lambda share: progress(round(share * len(stamps)), len(stamps))
+        )
         try:
             for latents in watch.over(_latents_of(execution.chunks, model.config, options, seed)):
                 spool.append(latents)

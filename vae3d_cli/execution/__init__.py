@@ -4,7 +4,6 @@ A strategy turns an iterator of pixel chunks into one of moments, and an iterato
 The first chunk begins the clip; chunks may be of any length.
 """
 
-from vae3d_cli.execution.batching import CLIPS_AT_ONCE, Batching
 from vae3d_cli.execution.memory import is_out_of_memory
 from vae3d_cli.execution.strategy import (
     STREAM,
@@ -19,10 +18,8 @@ from vae3d_cli.execution.strategy import (
 )
 
 __all__ = [
-    "CLIPS_AT_ONCE",
     "STREAM",
     "TILED",
-    "Batching",
     "Execution",
     "StrategyOptions",
     "check_strategy",
