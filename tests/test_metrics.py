@@ -1,6 +1,7 @@
 """The measures against scikit-image, torchmetrics and numpy."""
 
 import math
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,17 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from vae3d_cli.cli.parse import GATES
-from vae3d_cli.metrics import METRICS, ErrorMeter, FidelityMeter, SimilarityMeter, VmafMeter, psnr_of_mse
+from vae3d_cli.metrics import (
+    METRICS,
+    ErrorMeter,
+    Fidelity,
+    FidelityMeter,
+    MetricSummary,
+    SimilarityMeter,
+    VmafMeter,
+    check_gates,
+    psnr_of_mse,
+)
 from vae3d_cli.video import VideoReader
 
 SAMPLE = Path(__file__).parent.parent / "examples" / "cups.mp4"
@@ -219,6 +230,49 @@ def test_what_cannot_be_measured_is_absent_with_a_reason() -> None:
     meter.add(flat(99, 8), flat(99, 8))
     assert meter.result().absent["psnr_static"] == "nothing stands still in this clip"
     assert set(meter.result().metrics) == {"psnr", "psnr_luma", "psnr_temporal"}
+
+
+def fidelity_of(values: list[float]) -> Fidelity:
+    summary = MetricSummary.of(array("d", values))
+    assert summary is not None
+    return Fidelity({"psnr": summary}, {"ssim": "needs frames of at least 11x11"})
+
+
+def test_a_gate_is_missed_below_its_threshold_and_passed_at_it() -> None:
+    fidelity = fidelity_of([29.0, 31.0])
+    results = check_gates(fidelity, {"psnr": 30.0, "psnr.min": 29.5})
+    assert [(result.metric, result.value, result.passed) for result in results] == [
+        ("psnr", 30.0, True),
+        ("psnr.min", 29.0, False),
+    ]
+    assert [str(result) for result in results] == ["psnr 30.00 >= 30", "psnr.min 29.00 < 29.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "text"),
+    [
+        (29.9951, 30.0, "psnr 29.995 < 30"),
+        (29.99999, 30.0, "psnr 29.99999 < 30"),
+        (30.004, 30.004, "psnr 30.004 >= 30.004"),
+    ],
+)
+def test_a_gate_shows_enough_digits_to_tell_its_side(value: float, threshold: float, text: str) -> None:
+    assert str(check_gates(fidelity_of([value]), {"psnr": threshold})[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ssim", "needs frames of at least 11x11"),
+        ("ssim.min", "needs frames of at least 11x11"),
+        ("psnr.position_3", "needs a clip of 4 frames"),
+        ("psnr.seams", "only a clip that is cut into tiles has it (--strategy tiled)"),
+    ],
+)
+def test_an_absent_figure_misses_its_gate_with_a_reason(name: str, reason: str) -> None:
+    (result,) = check_gates(fidelity_of([30.0]), {name: 0.0})
+    assert (result.value, result.passed, result.absent) == (None, False, reason)
+    assert str(result) == f"{name} is absent: {reason}"
 
 
 def test_every_figure_can_be_a_gate() -> None:

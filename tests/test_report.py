@@ -140,6 +140,16 @@ def test_the_page_holds_the_figures_the_frames_and_the_hashes(tmp_path: Path) ->
             assert mean_error(picture(uri), expected) < 6
 
 
+def test_the_page_names_the_gates_and_which_were_missed(tmp_path: Path, clip: Path) -> None:
+    page = tmp_path / "r.html"
+    gates = ("--fail-under", "psnr=99", "--fail-under", "ms_ssim=0", "--fail-under", "psnr.min=1")
+    assert run("roundtrip", clip, "--report", page, *gates).exit_code == 3
+    psnr, ms_ssim, least = data_of(page.read_text())["clips"][0]["runs"][0]["gates"]
+    assert re.fullmatch(r"psnr [0-9.]+ < 99", psnr["text"])
+    assert ms_ssim == {"text": "ms_ssim is absent: needs frames of at least 176x176", "passed": False}
+    assert least["passed"]
+
+
 def test_the_video_is_side_by_side_and_keeps_the_frame_times(tmp_path: Path) -> None:
     stamps = [0, 40, 100, 130, 200]
     clip = write_clip(tmp_path / "clip.mkv", 5, 640, 480, stamps=(Fraction(1, 1000), stamps))
@@ -239,7 +249,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Pa
     """The report of a clip of 21 frames through two models."""
     folder = tmp_path_factory.mktemp("report")
     clip, page = write_clip(folder / "clip.mp4", 21, 320, 240), folder / "r.html"
-    assert run("roundtrip", clip, "-m", "tiny", "-m", small_checkpoint, "--report", page).exit_code == 0
+    gates = ("--fail-under", "psnr=1", "--fail-under", "ssim=1")
+    assert run("roundtrip", clip, "-m", "tiny", "-m", small_checkpoint, "--report", page, *gates).exit_code == 3
     return page
 
 
@@ -269,6 +280,8 @@ def test_the_page_opens_without_a_complaint(opened: Chrome) -> None:
     cells = opened.find_elements(By.CSS_SELECTOR, "#summary tbody td.name")
     assert [Path(cell.text).name for cell in cells] == ["clip.mp4", "tiny", "clip.mp4", "small.safetensors"]
     assert len(opened.find_elements(By.CSS_SELECTOR, ".histograms figure")) == 32
+    gates = [row.text.split()[:2] for row in opened.find_elements(By.CSS_SELECTOR, "#gates tr")]
+    assert gates == [["missed", "ssim"], ["missed", "ssim"], ["passed", "psnr"], ["passed", "psnr"]]
 
 
 @pytest.mark.parametrize("width", [600, 1200])

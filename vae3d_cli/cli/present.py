@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from vae3d_cli.cli.jobs import PIPE, Job
 from vae3d_cli.cli.runner import Settings
-from vae3d_cli.console import print_detail, print_json, print_path, print_rows, print_table, sparkline
+from vae3d_cli.console import print_detail, print_error, print_json, print_path, print_rows, print_table, sparkline
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import (
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Run,
         VideoDescription,
     )
+    from vae3d_cli.metrics import GateResult
     from vae3d_cli.weights import ModelFacts
 
 Rows = list[tuple[str, str]]
@@ -55,16 +56,29 @@ def present_result(result: "EncodeResult | DecodeResult", settings: Settings) ->
         print_path(result.output)
 
 
-def present_roundtrip(result: "RoundtripResult", missed: list[str], settings: Settings, *, per_frame: bool) -> None:
+def present_roundtrip(
+    result: "RoundtripResult", gates: "Sequence[GateResult]", settings: Settings, *, per_frame: bool
+) -> None:
     """The table of `roundtrip`, or JSON."""
     stdout_taken = PIPE in result.outputs.values()
     present_run(result, settings)
     if settings.json:
-        report = result.to_json(per_frame=per_frame) | {"gate": {"passed": not missed, "missed": missed}}
+        missed = [gate.metric for gate in gates if not gate.passed]
+        details = [gate.to_json() for gate in gates]
+        report = result.to_json(per_frame=per_frame)
+        report["gate"] = {"passed": not missed, "missed": missed, "details": details}
         print_json(json.dumps(report), to_stderr=stdout_taken)
     else:
         title = f"{result.input} through {result.model.name}{_by(result.protocol)}"
         print_rows(title, _roundtrip_rows(result), to_stderr=stdout_taken)
+
+
+def present_missed(job: Job, gates: "Sequence[GateResult]") -> bool:
+    """An error for every gate that was missed; whether any was."""
+    missed = [gate for gate in gates if not gate.passed]
+    for gate in missed:
+        print_error(f"gate missed: {gate} ({job.model}, {job.name})")
+    return bool(missed)
 
 
 def _by(protocol: str | None) -> str:
@@ -95,17 +109,14 @@ def present_comparison(
 
 def _cells(clips: list[dict[str, float]], columns: Iterable[str]) -> list[str]:
     """The means of some clips' figures; one that not all have is left out."""
+    from vae3d_cli.metrics import digits_of
+
     cells = []
     for name in columns:
         values = [figures[name] for figures in clips if name in figures]
-        digits = 1 if name == SPEED else _digits(name)
+        digits = 1 if name == SPEED else digits_of(name)
         cells.append(f"{fmean(values):.{digits}f}" if len(values) == len(clips) else "")
     return cells
-
-
-def _digits(name: str) -> int:
-    """How many digits of a measure are worth showing: measures up to 1 have more."""
-    return 4 if "ssim" in name or name == LPIPS else 2
 
 
 def present_info(description: "LatentsDescription | VideoDescription", settings: Settings) -> None:
@@ -155,13 +166,13 @@ def _roundtrip_rows(result: "RoundtripResult") -> Rows:
 
 def _metric_rows(result: "RoundtripResult") -> Rows:
     """The measures, with the worst frame and its time, and PSNR over time."""
-    from vae3d_cli.metrics import TITLES
+    from vae3d_cli.metrics import TITLES, digits_of
 
     metrics = result.fidelity.metrics
     time_base, stamps = result.timing.stamps(result.num_frames)
     rows = []
     for name, summary in metrics.items():
-        unit, digits = " dB" if name.startswith(PSNR) else "", _digits(name)
+        unit, digits = " dB" if name.startswith(PSNR) else "", digits_of(name)
         time = float(int(stamps[summary.worst_frame]) * time_base)
         worst = f"worst {summary.worst:.{digits}f} at frame {summary.worst_frame} ({time:.2f} s)"
         title = " ".join((TITLES[name], *(f"({fact})" for fact in summary.facts.values())))

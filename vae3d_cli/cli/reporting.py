@@ -1,11 +1,13 @@
 """The report of all the jobs of a roundtrip."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vae3d_cli.cli.jobs import Job
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import RoundtripResult, Viewer
+    from vae3d_cli.metrics import GateResult
     from vae3d_cli.report import Exhibit, Measured
 
 REPORT = "report"
@@ -29,12 +31,12 @@ class Reporter:
         self._exhibit = Exhibit(frozenset(next(shown, ())))
         return self._exhibit.watch
 
-    def add(self, job: Job, result: "RoundtripResult") -> None:
+    def add(self, job: Job, result: "RoundtripResult", gates: "Sequence[GateResult]") -> None:
         """Take what came of the job."""
         if self._exhibit is not None:
             from vae3d_cli.report import Measured
 
-            self._measured.append(Measured(job.model, result, self._exhibit))
+            self._measured.append(Measured(job.model, result, self._exhibit, gates))
 
     def write(self) -> None:
         """Write the report, if anything could be measured.

@@ -9,10 +9,9 @@ import typer
 
 from vae3d_cli.cli import present
 from vae3d_cli.cli.jobs import PIPE, Job
-from vae3d_cli.cli.parse import CEILINGS
 from vae3d_cli.cli.reporting import Reporter
 from vae3d_cli.cli.runner import Settings, run_jobs
-from vae3d_cli.console import print_error, progress_bar
+from vae3d_cli.console import progress_bar
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import DecodeOptions, EncodeOptions, Extras
@@ -52,7 +51,7 @@ def roundtrip_jobs(
     options: "EncodeOptions",
     encoder: "EncoderOptions",
     extras: "Extras",
-    gates: dict[str, float],
+    thresholds: dict[str, float],
     load: Callable[[str], "Model"],
     *,
     per_frame: bool,
@@ -63,8 +62,9 @@ def roundtrip_jobs(
         typer.Exit: A gate was missed, with status 3.
     """
     from vae3d_cli.codec import roundtrip_video
+    from vae3d_cli.metrics import check_gates
 
-    missed_inputs = []
+    has_missed = False
     reporter = Reporter(jobs)
     common = {name: PIPE if path is None else str(path) for name, path in jobs[0].common.items()}
     measured: list[tuple[Job, dict[str, float]]] = []
@@ -76,6 +76,7 @@ def roundtrip_jobs(
         return load_once
 
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
+        nonlocal has_missed
         model = load_once(job.model)
         with progress_bar(job.name, show=settings.shows_progress) as update:
             result = roundtrip_video(
@@ -89,16 +90,14 @@ def roundtrip_jobs(
                 progress=update,
             )
         result = replace(result, outputs=result.outputs | common)
-        reporter.add(job, result)
-        missed = result.missed_gates(gates)
+        gates = check_gates(result.fidelity, thresholds)
+        reporter.add(job, result, gates)
         if settings.json or len(jobs) == 1:
-            present.present_roundtrip(result, missed, settings, per_frame=per_frame)
+            present.present_roundtrip(result, gates, settings, per_frame=per_frame)
         else:
             present.present_run(result, settings)
             measured.append((job, result.fidelity.by_name() | {present.SPEED: result.frames_per_second}))
-        if missed:
-            missed_inputs.append(job.name)
-            print_error(f"{job.name}: {_missed_text(missed)}")
+        has_missed |= present.present_missed(job, gates)
 
     try:
         run_jobs(jobs, settings, prepare, run, reporter.write)
@@ -106,14 +105,5 @@ def roundtrip_jobs(
         if measured:
             protocol = options.protocol.name if options.protocol else None
             present.present_comparison(measured, extras, protocol, to_stderr=PIPE in common.values())
-    if missed_inputs:
+    if has_missed:
         raise typer.Exit(GATE_MISSED)
-
-
-def _missed_text(missed: list[str]) -> str:
-    """Which gates were missed, from which side."""
-    sides = {
-        "below --fail-under": [name for name in missed if name not in CEILINGS],
-        "above --fail-over": [name for name in missed if name in CEILINGS],
-    }
-    return "; ".join(f"{side}: {', '.join(names)}" for side, names in sides.items() if names)

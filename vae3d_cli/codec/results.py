@@ -114,18 +114,6 @@ class RoundtripResult(Run):
         pixels = self.num_frames * self.header.height * self.header.width
         return math.prod(self.latents_shape) * self.latents_bits / pixels
 
-    def missed_gates(self, bounds: dict[str, float]) -> list[str]:
-        """The names of the metrics that are worse than their bound; one that this clip has none of misses it too."""
-        values = self.fidelity.by_name()
-
-        def keeps(name: str, bound: float) -> bool:
-            if name not in values:
-                return False
-            lower_is_better = self.fidelity.metrics[name.partition(".")[0]].lower_is_better
-            return values[name] <= bound if lower_is_better else values[name] >= bound
-
-        return [name for name, bound in bounds.items() if not keeps(name, bound)]
-
     def to_json(self, *, per_frame: bool = False) -> dict[str, object]:
         """One JSON object; with `per_frame` the metrics hold a list each."""
         summaries = self.fidelity.metrics

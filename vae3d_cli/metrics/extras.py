@@ -14,6 +14,8 @@ from vae3d_cli.metrics.vmaf import VMAF, VMAF_MODEL, VmafMeter
 
 EXTRAS = (VMAF, LPIPS)
 """The names of the measures that are to be asked for."""
+LOWER_IS_BETTER = (LPIPS,)
+"""The measures of which the lowest value is the best; of all others it is the highest."""
 
 
 class ExtraMeter(Protocol):
@@ -24,9 +26,6 @@ class ExtraMeter(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102 - said above
-
-    @property
-    def lower_is_better(self) -> bool: ...  # noqa: D102
 
     @property
     def facts(self) -> Mapping[str, str]: ...  # noqa: D102

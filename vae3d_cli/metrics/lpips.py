@@ -105,7 +105,6 @@ class LpipsMeter:
     """LPIPS of each frame, lower is better; on the device of its network, in fp32, a frame at a time."""
 
     name = LPIPS
-    lower_is_better = True
 
     def __init__(self, network: Lpips) -> None:
         self._network = network

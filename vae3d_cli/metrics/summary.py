@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from vae3d_cli.metrics.extras import EXTRAS, ExtraMeter
+from vae3d_cli.metrics.extras import EXTRAS, LOWER_IS_BETTER, ExtraMeter
 from vae3d_cli.metrics.fidelity import ErrorMeter, psnr_of_mse
 from vae3d_cli.metrics.lpips import LPIPS
 from vae3d_cli.metrics.similarity import MS_SSIM_SIDE, SSIM_WINDOW, SimilarityMeter
@@ -30,8 +30,15 @@ TITLES = {
     LPIPS: "LPIPS",
 }
 """How all measures are called for people."""
+TILE_FIGURES = ("seams", "elsewhere")
+"""The figures of `psnr` that only a run with tiles has."""
 # A latent frame stands for one frame, the first, or for four.
 _GROUP = 4
+
+
+def digits_of(name: str) -> int:
+    """How many decimal places of a figure are worth showing: measures up to 1 have more."""
+    return 4 if "ssim" in name or name.startswith(LPIPS) else 2
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,16 @@ class Fidelity:
             values |= {f"{name}.{figure}": value for figure, value in summary.figures.items()}
         return values
 
+    def why_absent(self, name: str) -> str:
+        """Why the clip does not have this figure, which `by_name` lacks."""
+        metric, _, figure = name.partition(".")
+        if metric in self.absent:
+            return self.absent[metric]
+        if figure in TILE_FIGURES:
+            return "only a clip that is cut into tiles has it (--strategy tiled)"
+        position = figure.removeprefix("position_")
+        return f"needs a clip of {1 + int(position)} frames" if position.isdigit() else "not measured"
+
 
 class FidelityMeter:
     """Compares frames as they come and keeps a few numbers a frame.
@@ -110,7 +127,7 @@ class FidelityMeter:
         self._extras = extras
         self._has_seams = seams is not None
         self._errors = ErrorMeter(seams)
-        self._mse = {name: array("d") for name in (PSNR, PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC, "seams", "elsewhere")}
+        self._mse = {name: array("d") for name in (PSNR, PSNR_LUMA, PSNR_TEMPORAL, PSNR_STATIC, *TILE_FIGURES)}
         self._similarities = SimilarityMeter()
         self._similarity = {name: array("d") for name in (SSIM, MS_SSIM)}
 
@@ -140,7 +157,8 @@ class FidelityMeter:
             if summary := MetricSummary.of(per_frame[name], figures):
                 metrics[name] = summary
         for extra in self._extras:
-            summary = MetricSummary.of(extra.values(), lower_is_better=extra.lower_is_better, facts=extra.facts)
+            lower_is_better = extra.name in LOWER_IS_BETTER
+            summary = MetricSummary.of(extra.values(), lower_is_better=lower_is_better, facts=extra.facts)
             if summary:
                 metrics[extra.name] = summary
         reasons = self._reasons() | {extra.name: extra.reason for extra in self._extras}
@@ -153,7 +171,7 @@ class FidelityMeter:
             if len(psnr) > 1 + position:
                 figures[f"position_{position + 1}"] = _mean(islice(psnr, 1 + position, None, _GROUP))
         if self._has_seams:
-            figures |= {name: psnr_of_mse(_mean(self._mse[name])) for name in ("seams", "elsewhere")}
+            figures |= {name: psnr_of_mse(_mean(self._mse[name])) for name in TILE_FIGURES}
         return figures
 
     def _reasons(self) -> dict[str, str]:

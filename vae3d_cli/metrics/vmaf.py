@@ -37,7 +37,6 @@ class VmafMeter:
     """
 
     name = VMAF
-    lower_is_better = False
     facts = {"model": VMAF_MODEL}  # noqa: RUF012 - read by all, changed by none
     reason = f"needs frames of at least {VMAF_SIDE}x{VMAF_SIDE}"
 

@@ -60,6 +60,19 @@ function summary() {
   return make("div", { class: "scroll" }, table);
 }
 
+// The gates of all runs, the missed ones first.
+
+function gates() {
+  const all = data.clips.flatMap((clip) => clip.runs.flatMap((run) => run.gates.map((gate) => ({ clip, run, ...gate }))));
+  if (!all.length) return [];
+  const missed = all.filter(({ passed }) => !passed);
+  const rows = [...missed, ...all.filter(({ passed }) => passed)].map(({ clip, run, text, passed }) => make("tr",
+    { class: passed ? null : "missed" }, make("td", {}, passed ? "passed" : "missed"), make("td", {}, text),
+    make("td", { class: "name" }, clip.input), make("td", { class: "name" }, run.model)));
+  const title = missed.length ? `${missed.length} of ${all.length} gates missed` : "All gates passed";
+  return [make("h3", {}, title), make("div", { class: "scroll" }, make("table", { id: "gates" }, ...rows))];
+}
+
 const runsOf = (clips) => clips.flatMap((clip) => clip.runs);
 
 // The plot of every frame's figures.
@@ -292,4 +305,4 @@ document.getElementById("page").append(
   make("h1", {}, "What was lost"),
   make("p", {}, `${data.software} roundtrip. Measured on 8-bit RGB before any video encoding; pictures and videos on ` +
     "this page are compressed, and made smaller where they are large."),
-  summary(), ...data.clips.map(section));
+  summary(), ...gates(), ...data.clips.map(section));

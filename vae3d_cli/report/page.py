@@ -14,7 +14,7 @@ from vae3d_cli import __version__
 from vae3d_cli.codec import RoundtripResult
 from vae3d_cli.codec.comparison import GAIN
 from vae3d_cli.codec.outputs import binary_output
-from vae3d_cli.metrics import TITLES
+from vae3d_cli.metrics import TITLES, GateResult
 from vae3d_cli.report.exhibit import Exhibit
 
 # Of every frame's figures: more would say nothing.
@@ -23,11 +23,12 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class Measured:
-    """A roundtrip that was made, the model as its user named it, and what was kept."""
+    """A roundtrip that was made, the model as its user named it, what was kept, and the gates that it was to pass."""
 
     model: str
     result: RoundtripResult
     exhibit: Exhibit
+    gates: Sequence[GateResult] = ()
 
 
 def write_report(output: Path | None, measured: Sequence[Measured]) -> None:
@@ -107,6 +108,7 @@ def _run(run: Measured) -> dict[str, object]:
         "worst": {name: summary.worst_frame for name, summary in result.fidelity.metrics.items()},
         "figures": dict(zip(figures := result.fidelity.by_name(), _rounded(figures.values()), strict=True)),
         "absent": result.fidelity.absent,
+        "gates": [{"text": str(gate), "passed": gate.passed} for gate in run.gates],
         "framesPerSecond": result.frames_per_second,
         "bitsPerPixel": result.bits_per_pixel,
         "facts": _facts(run),
