@@ -171,6 +171,33 @@ def test_a_slab_that_does_not_fit_after_all_is_halved(monkeypatch: pytest.Monkey
         encode(pixels, LAYERWISE)
 
 
+@pytest.mark.parametrize("strategy", ["whole", "layerwise", "tiled"])
+def test_every_clip_of_a_batch_is_run_as_it_is_alone(strategy: str) -> None:
+    tiles = TileSizes(tile_px=32, tile_overlap_px=8, chunk_frames=4, chunk_overlap_frames=0)
+    options = StrategyOptions(name=strategy, tiles=tiles) if strategy == "tiled" else StrategyOptions(name=strategy)
+    clips = [sign * random_pixels(9, 40, 48) for sign in (1, -1, 0.5)]
+    alone = [encode(pixels, options) for pixels in clips]
+    moments = encode(torch.cat(clips), options)
+    assert torch.equal(moments, torch.cat(alone))
+    latents = [part.chunk(2, dim=1)[0] for part in alone]
+    assert torch.equal(decode(torch.cat(latents), options), torch.cat([decode(part, options) for part in latents]))
+
+
+def test_the_progress_of_a_batch_ends_at_one_and_never_falls() -> None:
+    shares: list[float] = []
+    batch = torch.cat([random_pixels(5, 32, 32)] * 2)
+    list(encode_chunks(ours(UNEVEN), pixel_chunks(batch), LAYERWISE, shares.append).chunks)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+
+
+def test_chunks_of_a_batch_have_the_same_clips() -> None:
+    first, second = pixel_chunks(torch.cat([random_pixels(5, 32, 32)] * 3))
+    for others in (second[:2], torch.cat([second, second])):
+        with pytest.raises(UsageError, match="clips and the first has 3"):
+            list(encode_chunks(ours(UNEVEN), [first, others], StrategyOptions()).chunks)
+
+
 def test_auto_is_layerwise() -> None:
     execution = encode_chunks(ours(UNEVEN), pixel_chunks(random_pixels(5, 32, 32)), StrategyOptions())
     list(execution.chunks)

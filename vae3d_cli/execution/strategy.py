@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from itertools import chain, tee
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,8 @@ def encode_chunks(
     """Moments `[B, 2C, T', H/8, W/8]` of a clip that comes in chunks of pixels `[B, 3, T, H, W]`.
 
     The first chunk has 1 + 4k frames, the others 4k. `progress` is told the share of the work that is done, where the
-    whole clip is read ahead.
+    whole clip is read ahead. HunyuanVideo's network runs the clips of a batch one after the other: the batch waits in
+    memory, and comes out as one chunk on the CPU.
 
     Raises:
         UsageError: The network has no such strategy.
@@ -122,7 +123,8 @@ def decode_chunks(
 ) -> Execution:
     """Pixels `[B, 3, T, H, W]` of latents `[B, C, T', H/8, W/8]` that come in chunks.
 
-    The first is latent frame `start` of its clip: not 0 only where the network has a context.
+    The first is latent frame `start` of its clip: not 0 only where the network has a context. `progress` and batches
+    are as in `encode_chunks`.
 
     Raises:
         UsageError: The network has no such strategy.
@@ -177,6 +179,16 @@ def _run(
         parts = run_layerwise(coder.layers, at_rest(tile, coder, memory), memory, coder.dtype, lambda _share: None)
         return torch.cat([part.cpu() for part in parts], dim=2)
 
+    def run_clip(clip: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+        if name == TILED:
+            yield from run_tiled(run_tile, clip, *axes)
+            return
+        source = gather(clip, coder, memory)
+        if name == WHOLE:
+            yield from run_whole(source, coder, progress)
+        else:
+            yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
+
     def run() -> Iterator[Tensor]:
         iterator = iter(chunks)
         first = next(iterator, None)
@@ -184,15 +196,41 @@ def _run(
             return
         clip = chain([first], iterator)
         with memory:
-            if name == TILED:
-                yield from run_tiled(run_tile, clip, *axes)
-                return
-            source = gather(clip, coder, memory)
-            if name == WHOLE:
-                yield from run_whole(source, coder, progress)
+            if len(first) == 1:
+                yield from run_clip(clip, progress)
             else:
-                yield from run_layerwise(coder.layers, source, memory, coder.dtype, progress)
+                yield _one_by_one(run_clip, clip, len(first), progress)
         logger.info("at most %s were counted on %s", size_text(memory.peak_bytes), memory.device)
 
     sizes = asdict(options.tiles) if name == TILED else {}
     return Execution(run(), {"name": name, **sizes})
+
+
+def _one_by_one(
+    run_clip: Callable[[Iterable[Tensor], Progress], Iterator[Tensor]],
+    chunks: Iterable[Tensor],
+    num_clips: int,
+    progress: Progress,
+) -> Tensor:
+    """A batch of clips, each run by itself, joined on the CPU.
+
+    Raises:
+        UsageError: A later chunk has another number of clips than the first, or there are none.
+    """
+
+    def clip(copies: Iterable[Tensor], index: int) -> Iterator[Tensor]:
+        for chunk in copies:
+            if len(chunk) != num_clips:
+                raise UsageError(f"a chunk has {len(chunk)} clips and the first has {num_clips}; give the same to each")
+            yield chunk[index : index + 1]
+
+    def share_of(index: int) -> Progress:
+        return lambda share: progress((index + share) / num_clips)
+
+    if num_clips == 0:
+        raise UsageError("the batch has no clips; give at least one")
+    outputs = []
+    for index, copies in enumerate(tee(chunks, num_clips)):
+        parts = run_clip(clip(copies, index), share_of(index))
+        outputs.append(torch.cat([part.cpu() for part in parts], dim=2))
+    return torch.cat(outputs)
