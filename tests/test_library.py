@@ -1,5 +1,6 @@
 """The package as a library."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 import vae3d_cli
 from tests.clips import read_back, write_clip
+from tests.foreign import BY_NAME
 from vae3d_cli import EncodeOptions, LatentsDataset, decode_video, encode_video, roundtrip_video
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents import LatentsReader
@@ -82,8 +84,34 @@ def test_of_moments_each_item_is_a_new_draw(tmp_path: Path, small: Model) -> Non
 
 def test_what_does_not_belong_is_named(tmp_path: Path, folder: Path, tiny: Model) -> None:
     (tmp_path / "none").mkdir()
-    with pytest.raises(LatentsError, match=r"none: there is no \.safetensors file"):
+    with pytest.raises(LatentsError, match="none: has no latents file of vae3d"):
         LatentsDataset(tmp_path / "none")
     encode_video(write_clip(tmp_path / "other.mp4"), folder / "c.safetensors", tiny)
     with pytest.raises(LatentsError, match=r"c\.safetensors: its latent space is 'tiny/1' and that of b\.safet"):
+        LatentsDataset(folder)[2]
+
+
+def test_a_dataset_leaves_out_hidden_files_and_those_of_other_programs(
+    folder: Path, small_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / ".vae3d-0123456789abcdef.part.safetensors").write_bytes(b"half")
+    (folder / ".cache").mkdir()
+    shutil.copy(folder / "b.safetensors", folder / ".cache" / "copy.safetensors")
+    (folder / "folder.safetensors").mkdir()
+    BY_NAME["c_00000-009_0032x0024_hv.safetensors"].write(folder)
+    shutil.copy(small_checkpoint, folder / "a-checkpoint.safetensors")
+    dataset = LatentsDataset(folder)
+    assert [path.name for path in dataset.paths] == ["b.safetensors", "a.safetensors"]
+    assert len(list(DataLoader(dataset))) == 2
+    assert f"{folder}: left out 2 files of other programs, such as a-checkpoint.safetensors" in caplog.text
+    for path in dataset.paths:
+        path.unlink()
+    with pytest.raises(LatentsError, match="has no latents file of vae3d"):
+        LatentsDataset(folder)
+
+
+def test_a_damaged_file_of_a_dataset_is_named_when_it_is_read(folder: Path) -> None:
+    path = folder / "c.safetensors"
+    path.write_bytes((folder / "b.safetensors").read_bytes()[:100])
+    with pytest.raises(LatentsError, match=r"c\.safetensors: "):
         LatentsDataset(folder)[2]

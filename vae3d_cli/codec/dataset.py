@@ -1,5 +1,7 @@
 """Latents files for training."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -8,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vae3d_cli.errors import LatentsError
-from vae3d_cli.latents import LatentsReader
+from vae3d_cli.latents import LatentsReader, Owner, owner_of
 from vae3d_cli.model.posterior import Posterior
+
+logger = logging.getLogger(__name__)
 
 
 class LatentsItem(TypedDict):
@@ -24,19 +28,29 @@ class LatentsItem(TypedDict):
 
 
 class LatentsDataset(Dataset[LatentsItem]):
-    """The latents files in a folder and below it, in the order of their names, each read when it is asked for.
+    """The latents files of vae3d in a folder and below it, in the order of their names, each read when it is asked for.
 
-    `scaled` has all multiplied by the scaling factor, else none are, however they are stored. Of moments each item is a
-    new draw, by torch's own generator.
+    Hidden files are left out, such as those that a run is still writing. So are `.safetensors` files of other programs,
+    which do not say all that an item holds; a log message counts them.
+
+    `scaled` has all latents multiplied by the scaling factor, else none are, however they are stored. Of moments each
+    item is a new draw, by torch's own generator.
 
     Raises:
         LatentsError: The folder has no such file; one cannot be read, or is of another latent space than the first.
     """
 
     def __init__(self, folder: str | Path, *, scaled: bool = False) -> None:
-        self.paths = sorted(Path(folder).rglob("*.safetensors"))
+        owners = {path: owner_of(path) for path in sorted(_visible_files(Path(folder)))}
+        # What nobody can tell the owner of is damaged, and an error when it is read.
+        self.paths = [path for path, owner in owners.items() if owner is not Owner.OTHERS]
+        others = [path for path, owner in owners.items() if owner is Owner.OTHERS]
+        if others:
+            logger.warning("%s: left out %d files of other programs, such as %s", folder, len(others), others[0].name)
         if not self.paths:
-            raise LatentsError(f"{folder}: there is no .safetensors file in it; encode clips into it first")
+            raise LatentsError(
+                f"{folder}: has no latents file of vae3d; encode clips into it, or convert the files of other tools"
+            )
         self._scaled = scaled
         with LatentsReader(self.paths[0]) as first:
             self.latent_space = first.header.latent_space
@@ -66,3 +80,10 @@ class LatentsDataset(Dataset[LatentsItem]):
             fps=float(header.rate),
             path=str(self.paths[index]),
         )
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """The `.safetensors` files in a folder and below it, without hidden files and those in hidden folders."""
+    for path in folder.rglob("*.safetensors"):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
+            yield path
