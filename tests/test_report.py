@@ -167,6 +167,31 @@ def test_the_video_is_side_by_side_and_keeps_the_frame_times(tmp_path: Path) -> 
         assert np.abs(frame[:, 320:] - small).mean() < 24
 
 
+@pytest.mark.parametrize(
+    ("size", "aspect", "shown"),
+    [
+        ((240, 240), "2/1", (480, 240, False)),
+        ((240, 160), "1/3", (240, 480, False)),
+        ((64, 48), None, (320, 240, True)),
+        ((16, 16), None, (320, 320, True)),
+        ((16, 16), "2/1", (320, 160, True)),
+        ((1600, 32), None, (1280, 26, False)),
+    ],
+)
+def test_pictures_are_shown_with_the_pixel_shape_of_the_clip_and_large_enough(
+    tmp_path: Path, size: tuple[int, int], aspect: str | None, shown: tuple[int, int, bool]
+) -> None:
+    clip = anamorphic(tmp_path / "clip.mp4", *size, aspect)
+    assert run("roundtrip", clip, "--report", tmp_path / "r.html").exit_code == 0
+    data = data_of((tmp_path / "r.html").read_text())["clips"][0]
+    assert tuple(data["shown"].values()) == shown
+
+
+def anamorphic(path: Path, width: int, height: int, aspect: str | None) -> Path:
+    options = {"x264-params": f"sar={aspect}"} if aspect else {}
+    return write_clip(path, 2, width, height, options=options)
+
+
 def test_models_share_frames_and_clips_share_a_page(tmp_path: Path, small_checkpoint: Path) -> None:
     clips = [write_clip(tmp_path / f"{name}.mp4", 9, 48, 32) for name in "ab"]
     page = tmp_path / "r.html"
@@ -357,6 +382,37 @@ def test_the_slider_moves_the_border_between_two_pictures(opened: Chrome) -> Non
         -40, 0
     ).release().perform()
     assert 0 < float(slider.get_attribute("value") or 0) < 50
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "box", "video"),
+    [
+        ((240, 240), "2/1", (480, 240), (960, 240)),
+        ((64, 48), None, (320, 240), (640, 240)),
+        ((16, 16), None, (320, 320), (480, 240)),
+    ],
+)
+def test_both_pictures_and_the_slider_have_the_size_that_is_shown(
+    browser: Chrome,
+    tmp_path: Path,
+    size: tuple[int, int],
+    aspect: str | None,
+    box: tuple[int, int],
+    video: tuple[int, int],
+) -> None:
+    clip = anamorphic(tmp_path / "clip.mp4", *size, aspect)
+    assert run("roundtrip", clip, "--report", tmp_path / "r.html").exit_code == 0
+    browser.set_window_size(1200, 2400)
+    browser.get((tmp_path / "r.html").as_uri())
+
+    def size_of(selector: str) -> tuple[int, int]:
+        element = browser.find_element(By.CSS_SELECTOR, selector)
+        return element.size["width"], element.size["height"]
+
+    for selector in (".compare", ".compare img.left", ".compare img.right"):
+        assert size_of(selector) == box
+    assert size_of("input[type=range]")[0] == box[0]
+    assert size_of("video") == video
 
 
 def test_the_buttons_choose_the_frame(opened: Chrome, page: Path) -> None:

@@ -27,7 +27,7 @@ from vae3d_cli.video import EncoderOptions
 # Frames near the median so far that are kept, since it moves; and evenly over the clip, since it may move far.
 _NEAR_MEDIAN, _EVENLY = 2, 8
 # What keeps a page small: the longest side of a picture; height and seconds of the video.
-_PICTURE_SIDE_PX, _PICTURE_QUALITY = 1280, 88
+PICTURE_SIDE_PX, _PICTURE_QUALITY = 1280, 88
 _VIDEO_HEIGHT_PX, _VIDEO_SECONDS = 240, 30
 _VIDEO_ENCODER = EncoderOptions(crf=26, preset="veryfast")
 
@@ -155,7 +155,7 @@ def _webp(frame: Frame) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
-    image.thumbnail((_PICTURE_SIDE_PX, _PICTURE_SIDE_PX))
+    image.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX))
     data = io.BytesIO()
     image.save(data, "WEBP", quality=_PICTURE_QUALITY)
     return data.getvalue()

@@ -5,6 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const colorOf = (index) => COLORS[index % COLORS.length];
 const PLOT = { height: 280, left: 56, right: 12, top: 12, bottom: 28 };
+const VIDEO_HEIGHT = 240;
 const DIFFERENCE = `difference x${data.gain}`;
 
 function make(name, attributes = {}, ...children) {
@@ -184,7 +185,10 @@ function pointer(clip, metric, drawing, width, x, y, onFrame) {
 // The small videos, which show the frame under the pointer.
 
 function videos(clip) {
-  const attributes = { muted: "", loop: "", playsinline: "", preload: "auto" };
+  const { width, height, enlarged } = clip.shown;
+  const [videoWidth, videoHeight] = [2 * width, height].map((side) => side * Math.min(1, VIDEO_HEIGHT / height));
+  const attributes = { muted: "", loop: "", playsinline: "", preload: "auto", class: enlarged ? "enlarged" : null,
+    style: `width: ${videoWidth}px; aspect-ratio: ${videoWidth} / ${videoHeight}` };
   const players = clip.runs.map((run) => make("video", { src: run.video, ...attributes }));
   const play = make("button", { onclick: () => {
     const starts = players[0].paused;
@@ -218,7 +222,9 @@ function comparison(clip) {
   const image = (side) => make("img", { class: side, alt: `${side} picture`, draggable: "false" });
   const images = { left: image("left"), right: image("right") };
   const labels = { left: make("span", { class: "left" }), right: make("span", { class: "right" }) };
-  const box = make("div", { class: "compare" }, images.right, images.left, make("div", { class: "edge" }),
+  const { width, height, enlarged } = clip.shown;
+  const shape = { class: `compare${enlarged ? " enlarged" : ""}`, style: `aspect-ratio: ${width} / ${height}` };
+  const box = make("div", shape, images.right, images.left, make("div", { class: "edge" }),
     labels.left, labels.right);
   const slider = make("input", { type: "range", min: 0, max: 100, step: 0.1, oninput: () => split(Number(slider.value)),
     "aria-label": "where the left picture ends" });
@@ -258,7 +264,7 @@ function comparison(clip) {
   split(50);
   update();
   return [make("div", { class: "bar" }, ...buttons), make("div", { class: "bar" }, selects[0], "|", selects[1]),
-    make("div", { class: "slides" }, box, slider),
+    make("div", { class: "slides", style: `width: ${width}px` }, box, slider),
     make("div", { class: "scroll" }, make("table", { class: "values" }, make("thead", {}, head), values))];
 }
 

@@ -14,11 +14,14 @@ from vae3d_cli import __version__
 from vae3d_cli.codec import RoundtripResult
 from vae3d_cli.codec.comparison import GAIN
 from vae3d_cli.codec.outputs import binary_output
+from vae3d_cli.latents import LatentsHeader
 from vae3d_cli.metrics import TITLES, GateResult
-from vae3d_cli.report.exhibit import Exhibit
+from vae3d_cli.report.exhibit import PICTURE_SIDE_PX, Exhibit
 
 # Of every frame's figures: more would say nothing.
 _DIGITS = 5
+# The longest side of a small clip's pictures is at least so long: what is lost shows, and labels have room.
+_LEAST_SIDE_PX = 320
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def _clip(name: str, runs: list[Measured]) -> dict[str, object]:
     time_base, stamps = result.timing.stamps(result.num_frames)
     return {
         "input": name,
+        "shown": _shown_size(result.header),
         "seconds": [round(float(int(stamp) * time_base), 6) for stamp in stamps],
         "frames": [{"number": number, "label": label} for number, label in _labels(runs).items()],
         "originals": {
@@ -87,6 +91,16 @@ def _clip(name: str, runs: list[Measured]) -> dict[str, object]:
         },
         "runs": [_run(run) for run in runs],
     }
+
+
+def _shown_size(header: LatentsHeader) -> dict[str, object]:
+    """Width and height of the pictures in CSS pixels: with the shape of the clip's pixels, small clips `enlarged`."""
+    aspect = float(header.sample_aspect_ratio)
+    width, height = header.width * max(1, aspect), header.height / min(1, aspect)
+    longest = max(width, height)
+    scale = min(PICTURE_SIDE_PX / longest, max(1, math.ceil(_LEAST_SIDE_PX / longest)))
+    sides = {"width": width, "height": height}
+    return {**{name: max(1, round(side * scale)) for name, side in sides.items()}, "enlarged": scale > 1}
 
 
 def _labels(runs: list[Measured]) -> dict[int, str]:
