@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tests.clips import read_back
 from tests.commands import assert_failed, json_lines, run, run_bytes
-from tests.foreign import BY_NAME, FACTOR, LATENTS, random_latents, stored
+from tests.foreign import BY_NAME, CACHE, FACTOR, LATENTS, random_latents, stored
 from tests.test_latents import file_bytes
 from vae3d_cli.latents import LatentsHeader, LatentsReader
 
@@ -200,7 +200,8 @@ def test_ours_needs_the_rate_and_the_others_do_not(tmp_path: Path, name: str) ->
     (tmp_path / "caches").mkdir()
     convert(source, tmp_path / "caches", "musubi")
     (cache,) = (tmp_path / "caches").iterdir()
-    assert cache.name == f"{Path(name).stem}_00000-009_0032x0024_hv.safetensors"
+    suffix = "_00000-009_0032x0024_hv.safetensors"
+    assert cache.name == Path(name).name.removesuffix(suffix).removesuffix(Path(name).suffix) + suffix
 
 
 @pytest.mark.parametrize("to", ["musubi", "comfyui"])
@@ -292,6 +293,43 @@ def test_only_update_converts_again_what_is_older_than_its_source(tmp_path: Path
     output.write_bytes(made[:-1])
     assert run(*arguments, "--skip-existing").stdout == f"{output}\n"
     assert output.read_bytes() == made, "a corrupt one is made again"
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames"),
+    [
+        ("a_b_00017-009_1920x1080_hv.safetensors", 3),
+        ("photo_4000x3000_hv.safetensors", 1),
+        ("frame_00000-001_0032x0024_hv.safetensors", 1),
+    ],
+)
+def test_a_cache_of_musubi_has_its_name_again_after_other_formats(tmp_path: Path, name: str, num_frames: int) -> None:
+    latents = random_latents(num_frames=num_frames)
+    cache, back = tmp_path / name, tmp_path / "back"
+    back.mkdir()
+    save_file({f"latents_{num_frames}x3x4_float32": latents}, cache, CACHE)
+    convert(cache, tmp_path / "x.safetensors", "vae3d", *(("--fps", 24) if num_frames > 1 else ()))
+    convert(tmp_path / "x.safetensors", tmp_path / "y.latent", "comfyui")
+    convert(cache, tmp_path / f"{cache.stem}.latent", "comfyui")
+    for source in (tmp_path / "x.safetensors", tmp_path / "y.latent", cache, tmp_path / f"{cache.stem}.latent"):
+        convert(source, back, "musubi", "-f")
+        assert [path.name for path in back.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "../up_00000-009_0032x0024_hv.safetensors",
+        "up\n_00000-009_0032x0024_hv.safetensors",
+        "c_00000-005_0032x0024_hv.safetensors",
+        "c_0032x0024_hv.safetensors",
+    ],
+)
+def test_a_source_that_is_no_cache_of_this_clip_names_nothing(tmp_path: Path, said: str) -> None:
+    (tmp_path / "out").mkdir()
+    convert(own(tmp_path, replace(HEADER, source=said)), tmp_path / "out", "musubi")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["my_clip_00000-009_0030x0020_hv.safetensors"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ def as_path(path: AnyPath | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def base_name_of(path: Path | None) -> str | None:
+    """The name of a file without its folder, in UTF-8 as metadata are, which a file name need not be.
+
+    `None` for standard input.
+    """
+    return None if path is None else os.fsencode(path.name).decode(errors="replace")
+
+
 def check_input(path: Path | None) -> None:
     """See that `path` is there, before a model is loaded for it; standard input (`None`) always is.
 

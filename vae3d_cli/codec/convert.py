@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +15,20 @@ from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.options import Progress, ignore_progress
 from vae3d_cli.codec.outputs import binary_output, display_name, latents_spool
 from vae3d_cli.errors import LatentsError
+from vae3d_cli.files import base_name_of, is_read_once
 from vae3d_cli.geometry import num_decoded_frames
 from vae3d_cli.latents import (
     HUNYUANVIDEO,
     MOMENTS,
+    MUSUBI,
+    SUFFIXES,
     VAE3D,
     ForeignHeader,
     LatentsHeader,
     LatentsReader,
     Told,
     check_space,
+    is_musubi_name,
     layout_of,
     losses,
     musubi_name,
@@ -73,18 +77,21 @@ class Conversion:
     def __init__(self, source: Path | None, format_name: str, told: Told = Told()) -> None:  # noqa: B008 - frozen
         self._source, self._format = source, format_name
         self._latents = LatentsReader(source, told)
+        self._said: LatentsHeader | ForeignHeader
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Conversion":
         """Open the file, and see that it can be written so."""
         with contextlib.ExitStack() as stack:
             latents = stack.enter_context(self._latents)
-            if isinstance(latents.said, ForeignHeader):
-                facts, options = latents.said.missing(needs_rate=self._format == VAE3D)
+            self._said = said = latents.said
+            if isinstance(said, ForeignHeader):
+                facts, options = said.missing(needs_rate=self._format == VAE3D)
                 if facts:
                     raise LatentsError(f"{latents.name}: does not say {facts}; give {options}")
+                self._said = replace(said, source=None if is_read_once(self._source) else base_name_of(self._source))
             if self._format != VAE3D:
-                check_space(latents.name, latents.said.latent_space, latents.shape[0])
+                check_space(latents.name, said.latent_space, latents.shape[0])
                 check_shape(latents, HUNYUANVIDEO)
             self._stack = stack.pop_all()
         return self
@@ -97,9 +104,15 @@ class Conversion:
 
     @property
     def musubi_name(self) -> str:
-        """What musubi-tuner calls the cache of this clip; its stem is that of the source."""
+        """What musubi-tuner calls the cache of this clip: a name that it gave before, or one after the file's stem.
+
+        Such a name holds the key and the first frame of a dataset's item, and the size of its source. The file may have
+        it itself, or say that it was made of a cache of that name.
+        """
+        said, shape = self._said, self._latents.shape
         stem = self._source.stem if self._source else "stdin"
-        return musubi_name(stem, self._latents.said, self._latents.shape)
+        names = (f"{stem}{SUFFIXES[MUSUBI]}", said.source or "")
+        return next((name for name in names if is_musubi_name(name, shape)), musubi_name(stem, said, shape))
 
     @property
     def read_as(self) -> str:
@@ -114,7 +127,7 @@ class Conversion:
             LatentsError: The file holds values that are not finite.
             OutputError: The output cannot be written.
         """
-        latents, said = self._latents, self._latents.said
+        latents, said = self._latents, self._said
         # What is divided is not rounded to half precision a second time.
         dtype = torch.float32 if _divisor(said) != 1 else latents.dtype
         with device_errors(display_name(self._source)), latents_spool(output, dtype) as spool:
@@ -145,7 +158,7 @@ class Conversion:
 
     def _parts(self, progress: Progress) -> Iterator[Tensor]:
         """Unscaled latents `[C, 1, h, w]`, or moments where they are kept, one latent frame after the other."""
-        latents, said = self._latents, self._latents.said
+        latents, said = self._latents, self._said
         divisor, total = _divisor(said), said.num_frames
         for start in range(latents.shape[1]):
             part = latents.read(start, start + 1)

@@ -1,7 +1,6 @@
 """Videos and images as a context-managed iterator of planar RGB frames."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ from types import TracebackType
 import av
 
 from vae3d_cli.errors import VideoError
-from vae3d_cli.files import STDIN_NAME
+from vae3d_cli.files import STDIN_NAME, base_name_of
 from vae3d_cli.video.color import ColorTags
 from vae3d_cli.video.conversion import Conversion
 from vae3d_cli.video.damage import Decoding, ffmpeg_log
@@ -59,8 +58,7 @@ class VideoReader:
     ) -> None:
         named = None if copy_of else path
         self.name = copy_of or (STDIN_NAME if path is None else str(path))
-        # Metadata is UTF-8; a file name need not be.
-        self.base_name = None if named is None else os.fsencode(named.name).decode(errors="replace")
+        self.base_name = base_name_of(named)
         self.path = path
         self._options = options
         self._stack = contextlib.ExitStack()

@@ -29,6 +29,7 @@ class ForeignHeader:
 
     `format` is the format's name and `tensor_name` that of the tensor in it. `scaled` and `rate` are `None` where
     neither the file nor its format says. Frames and sizes are those that the latents `[C, T', h, w]` decode to.
+    `source` is the name of the file, for a file of ours that is made of it.
     """
 
     format: str
@@ -38,6 +39,7 @@ class ForeignHeader:
     scaled: bool | None = False
     rate: Fraction | None = None
     notes: tuple[str, ...] = ()
+    source: str | None = None
 
     @property
     def latent_space(self) -> str:
@@ -120,6 +122,7 @@ class ForeignHeader:
             software=f"vae3d {__version__}",
             scaled=self.scaled,
             scaling_factor=self.scaling_factor,
+            source=self.source,
         )
 
 

@@ -26,7 +26,8 @@ VAE3D = "vae3d"
 SUFFIXES = {VAE3D: ".safetensors", MUSUBI: ".safetensors", COMFYUI: ".latent"}
 _MUSUBI_VERSION = "1.0.1"
 _MUSUBI_NAME = re.compile(
-    r"(?P<stem>.+?)(?P<frames>_(?P<start>[0-9]{5,9})-[0-9]{3,9})?_[0-9]{4,9}x[0-9]{4,9}_hv\.safetensors", re.DOTALL
+    r"(?P<stem>.+?)(?P<frames>_(?P<start>[0-9]{5,9})-(?P<count>[0-9]{3,9}))?_[0-9]{4,9}x[0-9]{4,9}_hv\.safetensors",
+    re.DOTALL,
 )
 
 Said = LatentsHeader | ForeignHeader
@@ -81,6 +82,14 @@ def musubi_names(name: str) -> Iterator[tuple[str, int | None]]:
         if frames:
             yield match["stem"], int(match["start"])
         yield match["stem"] + frames, None
+
+
+def is_musubi_name(name: str, shape: Shape) -> bool:
+    """Whether this is a file name that musubi-tuner may give to the cache of a clip of this shape."""
+    match = _MUSUBI_NAME.fullmatch(name)
+    if match is None or not name.isprintable() or "/" in name or "\\" in name:
+        return False
+    return shape[1] == 1 or int(match["count"] or 0) == num_decoded_frames(shape[1], HUNYUANVIDEO)
 
 
 def settings_of(format_name: str) -> dict[str, object]:
