@@ -215,10 +215,10 @@ def test_several_inputs_share_a_folder_and_one_that_fails_stops_no_other(tmp_pat
     assert len(json_lines(run("encode", *clips, "-o", tmp_path / "out", "--json", "-f"))) == 2
 
 
-def test_a_checkpoint_of_ones_own_must_be_named_to_decode(clip: Path, small_checkpoint: Path) -> None:
+def test_a_checkpoint_that_cannot_be_found_must_be_named_to_decode(clip: Path, small_checkpoint: Path) -> None:
     assert run("encode", clip, "-m", small_checkpoint).exit_code == 0
     latents = clip.with_suffix(".safetensors")
-    assert_failed(run("decode", latents), 1, "say where it is with -m")
+    assert_failed(run("decode", latents), 1, f"vae3d decode {latents} -m PATH/small.safetensors")
     assert run("decode", latents, "-m", small_checkpoint).exit_code == 0
     assert_failed(run("decode", latents, "-m", "tiny", "-f"), 1, "its latent space is 'small/1'")
     assert run("decode", latents, "-m", "tiny", "-f", "--any-model").exit_code == 0
@@ -231,6 +231,25 @@ def test_the_environment_names_model_and_device(
     assert json.loads(run("encode", clip, "--json").stdout)["model"] == "small.safetensors"
     monkeypatch.setenv("VAE3D_DEVICE", "cuda:77")
     assert_failed(run("encode", clip, "-f"), 1, "no such CUDA device")
+
+
+def test_the_environment_names_the_model_of_a_file_whose_own_cannot_be_found(
+    clip: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("encode", clip, "-m", small_checkpoint).exit_code == 0
+    latents = clip.with_suffix(".safetensors")
+    monkeypatch.setenv("VAE3D_MODEL", str(small_checkpoint))
+    result = run("decode", latents)
+    assert result.exit_code == 0, result.stderr
+    assert f"decoded with {small_checkpoint}; cannot find small.safetensors, which made it" in result.stderr
+    monkeypatch.setenv("VAE3D_MODEL", "")
+    assert_failed(run("decode", latents, "-f"), 1, "cannot find the checkpoint small.safetensors")
+    monkeypatch.setenv("VAE3D_MODEL", "tiny")
+    assert_failed(run("decode", latents, "-f"), 1, "its latent space is 'small/1' and that of tiny is 'tiny/1'")
+    assert run("encode", clip, "-m", "tiny", "-f").exit_code == 0
+    monkeypatch.setenv("VAE3D_MODEL", str(small_checkpoint))
+    (decoded,) = json_lines(run("decode", latents, "-f", "--json"))
+    assert decoded["model"] == "tiny"
 
 
 def test_info_prints_a_table_or_json_and_an_error_for_the_rest(clip: Path, tmp_path: Path) -> None:

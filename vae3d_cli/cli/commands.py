@@ -127,7 +127,8 @@ def decode(
             "-m",
             "--model",
             metavar="MODEL",
-            help="hunyuanvideo, a checkpoint file or folder, or a hub id. Default: what the latents file names.",
+            help="hunyuanvideo, a checkpoint file or folder, or a hub id. Default: what the latents file names; for a "
+            f"checkpoint of one's own, the file of that name beside the latents, then {options.MODEL_VARIABLE}.",
         ),
     ] = None,
     any_model: Annotated[
@@ -176,6 +177,7 @@ def decode(
         frames=parse_frames(frames),
         strategy=run_by,
         any_model=any_model,
+        default_model=os.environ.get(options.MODEL_VARIABLE) or None,
         encoder=encoder,
         audio=audio_source(audio, jobs, "output", encoder),
         told=told(fps, scaled),

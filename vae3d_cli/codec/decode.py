@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vae3d_cli.codec.decoders import decoder_of
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.options import Progress, ignore_progress
 from vae3d_cli.codec.outputs import display_name, video_output
@@ -25,7 +26,7 @@ from vae3d_cli.geometry import Chunk, FrameRange, latent_frame_of, latents_shape
 from vae3d_cli.latents import MOMENTS, UNKNOWN, LatentsHeader, LatentsReader, Told
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import AudioCopy, EncoderOptions, Span, Timing, check_audio, check_size, is_deep, suffix_of
-from vae3d_cli.weights import KNOWN_MODELS, Model, load_model
+from vae3d_cli.weights import Model, load_model
 
 
 class LatentsSource(Protocol):
@@ -39,13 +40,15 @@ class LatentsSource(Protocol):
 class DecodeOptions:
     """How latents are decoded, and how the video is written.
 
-    `any_model` decodes latents of another latent space, which gives noise or worse. `audio` is a file whose audio is
+    `any_model` decodes latents of another latent space, which gives noise or worse. `default_model` is for files that
+    name a model which cannot be found. `audio` is a file whose audio is
     copied into the video. `told` is for files of other tools: their rate, and whether they are scaled.
     """
 
     frames: FrameRange = field(default_factory=FrameRange)
     strategy: StrategyOptions = field(default_factory=StrategyOptions)
     any_model: bool = False
+    default_model: str | None = None
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     audio: Path | None = None
     told: Told = field(default_factory=Told)
@@ -62,7 +65,8 @@ def decode_video(
 ) -> DecodeResult:
     """Decode the latents file `source` into the video `output`; `None` is standard input or output.
 
-    An output that exists is replaced. The model is the one that the file names, unless `model` is or names another.
+    An output that exists is replaced. The model is the one that the file names, unless `model` is or names another; see
+    `decoder_of` for a checkpoint of one's own.
     `progress` is told of every frame.
 
     Raises:
@@ -77,9 +81,12 @@ def decode_video(
         header = latents.header
         check_video(output, options.encoder, header.width, header.height, name=latents.name)
         waiting = time.perf_counter()
-        loaded = model if isinstance(model, Model) else load(model or _model_of(latents))
+        found: tuple[str, ...] = ()
+        if model is None:
+            model, found = decoder_of(latents, source, options.default_model)
+        loaded = model if isinstance(model, Model) else load(model)
         start += time.perf_counter() - waiting  # the model itself says how long it took, once
-        notes = (*latents.notes, *check_fit(latents, loaded, any_model=options.any_model))
+        notes = (*latents.notes, *found, *check_fit(latents, loaded, any_model=options.any_model))
         selected = options.frames.within(header.num_frames)
         if not selected:
             raise LatentsError(
@@ -226,14 +233,6 @@ def check_shape(latents: LatentsReader, config: VaeConfig) -> None:
             f"{name}: its tensor {latents.tensor_name!r} has the shape {list(latents.shape)}, and {said.num_frames} "
             f"frames of {said.width}x{said.height} have {list(expected)}; encode the clip again"
         )
-
-
-def _model_of(latents: LatentsReader) -> str:
-    """The name of the model that the file was made with, if we know where to find it."""
-    name = latents.header.model
-    if name not in KNOWN_MODELS:
-        raise LatentsError(f"{latents.name}: was encoded with the checkpoint {name}; say where it is with -m")
-    return name
 
 
 def _decodable(stored: Tensor, header: LatentsHeader) -> Tensor:
