@@ -176,7 +176,7 @@ def test_verbose_says_what_was_chosen_and_why(lossless: Path, folder: Path) -> N
         (["--strategy", "stream"], 2, "use auto, whole, layerwise, tiled"),
         (["--tile-px", "64"], 2, "--tile-px: only --strategy tiled has tiles"),
         (["--strategy", "tiled", "--tile-px", "60"], 2, "multiples of 8"),
-        (["--strategy", "tiled", "--chunk-overlap-frames", "64"], 2, "the overlap is smaller"),
+        (["--strategy", "tiled", "--chunk-overlap-frames", "64"], 2, "and a smaller overlap"),
         (["--memory", "lots"], 2, "give a size such as 6GiB"),
         (["--memory", "0"], 2, "give a size such as 6GiB"),
         (["--frames", "90:99"], 1, "clip.mp4: has only 6 frames; --frames starts at 90"),

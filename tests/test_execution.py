@@ -330,17 +330,17 @@ def test_tiled_reads_no_more_than_a_window_ahead() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes",
+    ("sizes", "options"),
     [
-        TileSizes(tile_px=60),
-        TileSizes(tile_px=64, tile_overlap_px=64),
-        TileSizes(tile_overlap_px=4),
-        TileSizes(chunk_frames=18),
-        TileSizes(chunk_overlap_frames=-4),
+        (TileSizes(tile_px=60), "--tile-px 60 and --tile-overlap-px 64: give multiples of 8"),
+        (TileSizes(tile_px=64, tile_overlap_px=64), "--tile-px 64 and --tile-overlap-px 64"),
+        (TileSizes(tile_overlap_px=4), "--tile-px 256 and --tile-overlap-px 4"),
+        (TileSizes(chunk_frames=18), "--chunk-frames 18 and --chunk-overlap-frames 16: give multiples of 4"),
+        (TileSizes(chunk_overlap_frames=-4), "--chunk-frames 64 and --chunk-overlap-frames -4"),
     ],
 )
-def test_impossible_tiles_are_called_wrong(sizes: TileSizes) -> None:
-    with pytest.raises(UsageError, match="cannot be"):
+def test_impossible_tiles_are_called_wrong_by_their_options(sizes: TileSizes, options: str) -> None:
+    with pytest.raises(UsageError, match=options):
         check_strategy(StrategyOptions(name="tiled", tiles=sizes))
 
 

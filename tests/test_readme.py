@@ -1,11 +1,16 @@
 """The README holds the real `--help`; `python -m tests.test_readme` renews it."""
 
 import re
+import typing
 from pathlib import Path
 
+import pytest
+from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from vae3d_cli.cli import app
+from vae3d_cli.cli.options import Crf
+from vae3d_cli.video.encoding import EncoderOptions, choose_encoding
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -31,6 +36,15 @@ def reference() -> str:
         text = "\n".join(line.rstrip() for line in result.stdout.splitlines()).strip()
         blocks.append(f"```\n$ {' '.join(['vae3d', *command, '--help'])}\n{text}\n```\n\n")
     return "".join(blocks)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "mpeg4"])
+def test_help_and_readme_say_the_default_crf_of_every_encoder(codec: str) -> None:
+    crf = choose_encoding(".mkv", EncoderOptions(codec=codec)).codec_options.get("crf")
+    (help_text,) = {option.help for option in typing.get_args(Crf) if isinstance(option, OptionInfo)}
+    for text in (help_text or "", README.read_text()):
+        said = " ".join(text.split())
+        assert (f"{crf} for {codec}," in said) if crf else (f" for {codec}," not in said)
 
 
 def test_the_reference_is_what_the_commands_print() -> None:

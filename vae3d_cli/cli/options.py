@@ -162,7 +162,15 @@ Codec = Annotated[
         help="Video encoder, such as libx265, libsvtav1 or ffv1.  [default: libx264; libvpx-vp9 in webm]",
     ),
 ]
-Crf = Annotated[float | None, typer.Option(metavar="N", help="Quality of the encoder, lower is better. [default: 16]")]
+Crf = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        # As `_DEFAULTS` in video/encoding.py has it; a test compares them.
+        help="Quality of the encoder, lower is better.  [default: 16 for libx264, 18 for libx265, 20 for libvpx-vp9, "
+        "20 for libsvtav1, else the encoder's own]",
+    ),
+]
 Preset = Annotated[str | None, typer.Option(metavar="NAME", help="Speed of the encoder, such as veryfast.")]
 PixFmt = Annotated[
     str | None, typer.Option(metavar="NAME", help="Pixel format.  [default: yuv420p; yuv444p for odd sizes]")

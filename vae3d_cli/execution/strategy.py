@@ -69,14 +69,13 @@ def check_strategy(options: StrategyOptions, network: nn.Module | None = None) -
     if unknown := options.kernels - set(KERNELS):
         raise UsageError(f"kernels: there is no {', '.join(sorted(unknown))}; use some of {', '.join(KERNELS)}")
     tiles = options.tiles
-    for flag, size, overlap, unit in (
-        ("tile", tiles.tile_px, tiles.tile_overlap_px, 8),
-        ("chunk", tiles.chunk_frames, tiles.chunk_overlap_frames, 4),
+    for option, overlap_option, size, overlap, unit in (
+        ("--tile-px", "--tile-overlap-px", tiles.tile_px, tiles.tile_overlap_px, 8),
+        ("--chunk-frames", "--chunk-overlap-frames", tiles.chunk_frames, tiles.chunk_overlap_frames, 4),
     ):
         if size % unit or overlap % unit or not 0 <= overlap < size:
             raise UsageError(
-                f"--{flag}: a size of {size} with an overlap of {overlap} cannot be; both are multiples of {unit}, and "
-                "the overlap is smaller"
+                f"{option} {size} and {overlap_option} {overlap}: give multiples of {unit}, and a smaller overlap"
             )
 
 
