@@ -1,5 +1,7 @@
 """How videos are written: encoders, containers, colours and times."""
 
+import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests.clips import NTSC, moving_frames
+from tests.test_latents import HEADER
+from vae3d_cli.codec.outputs import video_output
 from vae3d_cli.errors import UsageError, VideoError
 from vae3d_cli.video import (
     ColorTags,
@@ -248,6 +252,19 @@ def test_a_container_without_time_stamps_gets_a_constant_rate_and_a_note(tmp_pat
 def test_a_gap_that_no_video_can_say_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="lasts longer than a video can say"):
         write(tmp_path / "a.mp4", moving_frames(2, 32, 32), Timing(NTSC, Fraction(1, 90000), np.array([0, 1 << 34])))
+
+
+def test_an_error_of_the_source_does_not_begin_with_the_name_of_the_output(tmp_path: Path) -> None:
+    path, header = tmp_path / "out.mp4", replace(HEADER, width=32, height=32)
+    with pytest.raises(VideoError, match=r"^clip\.mp4: is damaged$"), video_output(path, header, Timing(NTSC), 2):
+        raise VideoError("clip.mp4: is damaged")
+    gap = Timing(NTSC, Fraction(1, 90000), np.array([0, 1 << 34]))
+    with (
+        pytest.raises(VideoError, match=f"^{re.escape(str(path))}: a frame lasts longer"),
+        video_output(path, header, gap, 2),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("container", ["matroska", "nut", "mp4", "y4m"])

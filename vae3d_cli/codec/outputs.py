@@ -89,23 +89,21 @@ def video_output(
             if path.suffix.lower() == PNG:
                 yield PngWriter(file)
                 return
-        try:
-            with VideoWriter(
-                target,
-                suffix_of(path, encoder),
-                width=header.width,
-                height=header.height,
-                num_frames=num_frames,
-                timing=timing,
-                color=ColorTags(**header.color) if header.color else None,
-                sample_aspect_ratio=header.sample_aspect_ratio,
-                source_pix_fmt=header.pix_fmt,
-                encoder=encoder,
-                audio=audio,
-            ) as writer:
-                yield writer
-        except VideoError as error:
-            raise VideoError(f"{name}: {error}") from error
+        with VideoWriter(
+            target,
+            suffix_of(path, encoder),
+            name=name,
+            width=header.width,
+            height=header.height,
+            num_frames=num_frames,
+            timing=timing,
+            color=ColorTags(**header.color) if header.color else None,
+            sample_aspect_ratio=header.sample_aspect_ratio,
+            source_pix_fmt=header.pix_fmt,
+            encoder=encoder,
+            audio=audio,
+        ) as writer:
+            yield writer
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class VideoWriter:
     as it is, once the writer is open.
 
     Raises:
-        VideoError: The encoder or the container refuses the clip; the text names no file.
+        VideoError: The encoder or the container refuses the clip; the text begins with `name`.
         OSError: The disk is full, or the reader of the pipe has gone.
     """
 
@@ -45,6 +45,7 @@ class VideoWriter:
         path: Path | PipeWriter | None,
         suffix: str,
         *,
+        name: str = "<stdout>",
         width: int,
         height: int,
         num_frames: int,
@@ -56,6 +57,7 @@ class VideoWriter:
         audio: AudioCopy | None = None,
     ) -> None:
         self._target = PipeWriter() if path is None else path
+        self._name = name
         self._asked = choose_encoding(suffix.lower(), encoder)
         self._container_of = CONTAINERS[suffix.lower()]
         self._size = (width, height)
@@ -74,8 +76,11 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         """Open the output."""
         with self._errors():
-            self._encoding, self._color, self.notes = settle(self._asked, self._color, *self._size)
-            self._schedule = self._plan()
+            try:
+                self._encoding, self._color, self.notes = settle(self._asked, self._color, *self._size)
+                self._schedule = self._plan()
+            except VideoError as error:
+                raise VideoError(f"{self._name}: {error}") from error
             self._open()
         return self
 
@@ -174,14 +179,14 @@ class VideoWriter:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Say what PyAV's errors mean; those of the disk go on as they are."""
+        """Say what PyAV's errors mean; those of the disk, and of the source of the audio, go on as they are."""
         try:
             yield
         except (OSError, VideoError, UsageError):
             raise
         except (av.FFmpegError, ValueError, LookupError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise VideoError(f"the video could not be written: {reason}") from error
+            raise VideoError(f"{self._name}: the video could not be written: {reason}") from error
 
 
 class PngWriter:
