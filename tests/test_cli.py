@@ -241,7 +241,7 @@ def test_the_environment_names_the_model_of_a_file_whose_own_cannot_be_found(
     monkeypatch.setenv("VAE3D_MODEL", str(small_checkpoint))
     result = run("decode", latents)
     assert result.exit_code == 0, result.stderr
-    assert f"decoded with {small_checkpoint}; cannot find small.safetensors, which made it" in result.stderr
+    assert f"cannot find small.safetensors, which encoded it; decoded with {small_checkpoint} instead" in result.stderr
     monkeypatch.setenv("VAE3D_MODEL", "")
     assert_failed(run("decode", latents, "-f"), 1, "cannot find the checkpoint small.safetensors")
     monkeypatch.setenv("VAE3D_MODEL", "tiny")

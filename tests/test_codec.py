@@ -223,7 +223,7 @@ def test_latents_of_another_space_are_refused_unless_asked_for(
     tmp_path: Path, clip: Path, small: Model, tiny: Model
 ) -> None:
     encode(clip, tmp_path / "a.safetensors", small)
-    with pytest.raises(LatentsError, match=r"cannot find the checkpoint small\.safetensors that made it"):
+    with pytest.raises(LatentsError, match=r"cannot find the checkpoint small\.safetensors, which encoded it"):
         decode_video(tmp_path / "a.safetensors", tmp_path / "out.mp4", load=lambda _: tiny)
     with pytest.raises(LatentsError, match="its latent space is 'small/1' and that of tiny is 'tiny/1'"):
         decode_video(tmp_path / "a.safetensors", tmp_path / "out.mp4", "tiny", load=lambda _: tiny)

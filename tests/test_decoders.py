@@ -35,7 +35,7 @@ def test_a_checkpoint_is_found_beside_its_latents_and_in_the_current_folder(
     result = run("decode", latents)
     assert result.exit_code == 0, result.stderr
     found = "./small.safetensors" if folder == "here" else tmp_path / "there" / "small.safetensors"
-    assert f"{latents}: decoded with {found}, which has the encoder that made it" in result.stderr
+    assert f"{latents}: decoded with {found}, found by its name and the hash of its encoder" in result.stderr
 
 
 def test_a_checkpoint_with_another_encoder_is_passed_over(

@@ -127,8 +127,8 @@ def decode(
             "-m",
             "--model",
             metavar="MODEL",
-            help="hunyuanvideo, a checkpoint file or folder, or a hub id. Default: what the latents file names; for a "
-            f"checkpoint of one's own, the file of that name beside the latents, then {options.MODEL_VARIABLE}.",
+            help="hunyuanvideo, a checkpoint file or folder, or a hub id. Default: the model that the latents file "
+            f"names (your own checkpoint: if it is next to the latents), then that of {options.MODEL_VARIABLE}.",
         ),
     ] = None,
     any_model: Annotated[

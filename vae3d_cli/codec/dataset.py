@@ -28,10 +28,10 @@ class LatentsItem(TypedDict):
 
 
 class LatentsDataset(Dataset[LatentsItem]):
-    """The latents files of vae3d in a folder and below it, in the order of their names, each read when it is asked for.
+    """The latents files of vae3d in a folder and its subfolders, sorted by name. An item is read when it is asked for.
 
-    Hidden files are left out, such as those that a run is still writing. So are `.safetensors` files of other programs,
-    which do not say all that an item holds; a log message counts them.
+    Hidden files are left out: they include files that a run is still writing. `.safetensors` files of other programs
+    are left out, too, with a log message: they do not hold all that an item says.
 
     `scaled` has all latents multiplied by the scaling factor, else none are, however they are stored. Of moments each
     item is a new draw, by torch's own generator.
@@ -42,7 +42,7 @@ class LatentsDataset(Dataset[LatentsItem]):
 
     def __init__(self, folder: str | Path, *, scaled: bool = False) -> None:
         owners = {path: owner_of(path) for path in sorted(_visible_files(Path(folder)))}
-        # What nobody can tell the owner of is damaged, and an error when it is read.
+        # A damaged file, whose owner is unknown, stays: it is an error when it is read.
         self.paths = [path for path, owner in owners.items() if owner is not Owner.OTHERS]
         others = [path for path, owner in owners.items() if owner is Owner.OTHERS]
         if others:

@@ -58,6 +58,8 @@ class Model(ModelFacts):
 def load_model(name: str = EMBEDDED, *, device: str = "auto", dtype: str = "auto") -> Model:
     """Load `tiny`, `hunyuanvideo`, a checkpoint file or folder (`./tiny` if it is called that), or what a hub id names.
 
+    In fp32 it turns TF32 off for the convolutions of the whole process: torch has no narrower switch.
+
     Raises:
         UsageError: The device or the dtype is no name of one.
         WeightsError: There is no such model, its weights do not fit it, or the device is not there.
