@@ -260,6 +260,12 @@ def test_the_vae_is_found_among_other_files(tmp_path: Path, caplog: pytest.LogCa
         read_checkpoint(tmp_path)
 
 
+def test_a_hidden_file_of_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    save_file(weights_of(WIDE), tmp_path / ".vae3d-0123456789abcdef.part.safetensors")
+    with pytest.raises(WeightsError, match="no checkpoint in this folder"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_standard_name_comes_before_a_better_precision(tmp_path: Path) -> None:
     save_file(weights_of(WIDE), tmp_path / "a.safetensors")
     torch.save(weights_of(WIDE, torch.float16), tmp_path / "pytorch_model.pt")

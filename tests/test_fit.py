@@ -104,6 +104,15 @@ def test_the_same_seed_gives_the_same_network(material: Path, cache: FrameCache)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_hidden_files_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a/c.mp4", ".vae3d-0123456789abcdef.part.mp4", ".trash/d.mp4", "a/._c.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert find_files([tmp_path], CLIP_SUFFIXES) == [tmp_path / "a" / "c.mp4", tmp_path / "b.mp4"]
+    assert find_files([tmp_path / ".trash" / "d.mp4"], CLIP_SUFFIXES) == [tmp_path / ".trash" / "d.mp4"]
+
+
 def test_held_out_scenes_are_not_trained_on(tmp_path: Path) -> None:
     clips = [tmp_path / "bikes_2.mp4", tmp_path / "street_1.mp4"]
     assert [scene_of(path) for path in clips] == ["bikes", "street"]

@@ -34,6 +34,13 @@ def base_name_of(path: Path | None) -> str | None:
     return None if path is None else os.fsencode(path.name).decode(errors="replace")
 
 
+def visible_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """The files in a folder and its subfolders that match, without hidden ones: they may be half written."""
+    for path in folder.rglob(pattern):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
+            yield path
+
+
 def check_input(path: Path | None) -> None:
     """See that `path` is there, before a model is loaded for it; standard input (`None`) always is.
 

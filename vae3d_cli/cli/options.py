@@ -118,9 +118,9 @@ FailUnder = Annotated[
     typer.Option(
         "--fail-under",
         metavar="NAME=VALUE",
-        help="End with status 3 where a figure is lower: psnr, psnr_luma, ssim, ms_ssim, psnr_temporal, psnr_static "
-        "or vmaf, each as a mean or, with .min, in its worst frame; psnr.pooled, psnr.first, psnr.position_1 to 4, "
-        "psnr.seams, psnr.elsewhere. May be repeated.",
+        help="End with status 3 where a figure is lower or absent: psnr, psnr_luma, ssim, ms_ssim, psnr_temporal, "
+        "psnr_static or vmaf, each as a mean or, with .min, in its worst frame; psnr.pooled, psnr.first, "
+        "psnr.position_1 to 4, psnr.seams, psnr.elsewhere. May be repeated.",
     ),
 ]
 Csv = Annotated[

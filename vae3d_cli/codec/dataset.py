@@ -1,7 +1,6 @@
 """Latents files for training."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vae3d_cli.errors import LatentsError
+from vae3d_cli.files import visible_files
 from vae3d_cli.latents import LatentsReader, Owner, owner_of
 from vae3d_cli.model.posterior import Posterior
 
@@ -41,7 +41,7 @@ class LatentsDataset(Dataset[LatentsItem]):
     """
 
     def __init__(self, folder: str | Path, *, scaled: bool = False) -> None:
-        owners = {path: owner_of(path) for path in sorted(_visible_files(Path(folder)))}
+        owners = {path: owner_of(path) for path in sorted(visible_files(Path(folder), "*.safetensors"))}
         # A damaged file, whose owner is unknown, stays: it is an error when it is read.
         self.paths = [path for path, owner in owners.items() if owner is not Owner.OTHERS]
         others = [path for path, owner in owners.items() if owner is Owner.OTHERS]
@@ -80,10 +80,3 @@ class LatentsDataset(Dataset[LatentsItem]):
             fps=float(header.rate),
             path=str(self.paths[index]),
         )
-
-
-def _visible_files(folder: Path) -> Iterator[Path]:
-    """The `.safetensors` files in a folder and below it, without hidden files and those in hidden folders."""
-    for path in folder.rglob("*.safetensors"):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
-            yield path

@@ -35,8 +35,8 @@ def decoder_of(latents: LatentsReader, source: Path | None, default: str | None)
     given = name if "/" in base else f"PATH/{base}"
     command = f"vae3d decode {shlex.quote(display_name(source))} -m {shlex.quote(given)}"
     raise LatentsError(
-        f"{latents.name}: cannot find the checkpoint {name}, which encoded it, next to it or in the current folder; give "
-        f"its path: {command}"
+        f"{latents.name}: cannot find the checkpoint {name}, which encoded it, next to it or in the current folder; "
+        f"give its path: {command}"
     )
 
 

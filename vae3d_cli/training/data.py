@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae3d_cli.errors import OutputError, VideoError
-from vae3d_cli.files import atomic_output
+from vae3d_cli.files import atomic_output, visible_files
 from vae3d_cli.video import VideoReader, to_8_bit
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def printable(name: str) -> str:
 
 
 def find_files(sources: Sequence[Path], suffixes: set[str]) -> list[Path]:
-    """The files with these suffixes among the sources, and below those that are folders.
+    """The files with these suffixes among the sources, and in folders among them, without hidden ones.
 
     Raises:
         VideoError: A source is not there, or a file that no name of a clip or a photo tells of.
@@ -45,7 +45,7 @@ def find_files(sources: Sequence[Path], suffixes: set[str]) -> list[Path]:
         if source.is_file() and source.suffix.lower() not in CLIP_SUFFIXES | PHOTO_SUFFIXES:
             known = ", ".join(sorted(CLIP_SUFFIXES | PHOTO_SUFFIXES))
             raise VideoError(f"{source}: neither a clip nor a photo by its name; those are {known}")
-        found = sorted(source.rglob("*")) if source.is_dir() else [source]
+        found = sorted(visible_files(source)) if source.is_dir() else [source]
         paths += [path for path in found if path.suffix.lower() in suffixes]
     return paths
 

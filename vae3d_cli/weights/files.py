@@ -93,7 +93,8 @@ def _candidates(folder: Path) -> list[Path]:
 
     if not folder.is_dir():
         return []
-    files = [file for file in folder.iterdir() if file.is_file() and not SHARD.search(file.name)]
+    shown = [file for file in folder.iterdir() if not file.name.startswith(".")]  # a hidden one may be half written
+    files = [file for file in shown if file.is_file() and not SHARD.search(file.name)]
     suffixes = {".safetensors", *PICKLE_SUFFIXES}
     return sorted((file for file in files if file.suffix in suffixes or INDEX.search(file.name)), key=rank)
 
