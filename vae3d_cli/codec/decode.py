@@ -40,9 +40,9 @@ class LatentsSource(Protocol):
 class DecodeOptions:
     """How latents are decoded, and how the video is written.
 
-    `any_model` decodes latents of another latent space, which gives noise or worse. `default_model` is for files that
-    name a model which cannot be found. `audio` is a file whose audio is
-    copied into the video. `told` is for files of other tools: their rate, and whether they are scaled.
+    `any_model` decodes latents of another latent space, which gives noise or worse. `default_model` is for files whose
+    own model cannot be found. `audio` is a file whose audio is copied into the video. `told` is for files of other
+    tools: their rate, and whether they are scaled.
     """
 
     frames: FrameRange = field(default_factory=FrameRange)

@@ -64,7 +64,8 @@ function summary() {
 // The gates of all runs, the missed ones first.
 
 function gates() {
-  const all = data.clips.flatMap((clip) => clip.runs.flatMap((run) => run.gates.map((gate) => ({ clip, run, ...gate }))));
+  const all = data.clips.flatMap((clip) => clip.runs.flatMap((run) => (
+    run.gates.map((gate) => ({ clip, run, ...gate })))));
   if (!all.length) return [];
   const missed = all.filter(({ passed }) => !passed);
   const rows = [...missed, ...all.filter(({ passed }) => passed)].map(({ clip, run, text, passed }) => make("tr",
