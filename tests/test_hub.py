@@ -379,6 +379,8 @@ def test_a_model_on_the_hub_encodes_and_decodes(client: Client, tmp_path: Path) 
     assert json.loads(encoded.stdout)["model"] == "org/toy"
     assert encoded.stderr.count("fetching") == 1
     latents = clip.with_suffix(".safetensors")
-    assert "org/toy; say where it is with -m" in run("decode", latents).stderr
+    assert (
+        f"was encoded with org/toy; to use it, run vae3d decode {latents} -m org/toy\n" in run("decode", latents).stderr
+    )
     offline = run("decode", latents, "-m", "org/toy", HF_HUB_OFFLINE="1")
     assert (offline.returncode, offline.stderr) == (0, "")

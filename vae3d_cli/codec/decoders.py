@@ -32,11 +32,12 @@ def decoder_of(latents: LatentsReader, source: Path | None, default: str | None)
         return found, (f"{latents.name}: decoded with {found}, found by its name and the hash of its encoder",)
     if default is not None:
         return default, (f"{latents.name}: cannot find {name}, which encoded it; decoded with {default} instead",)
-    given = name if "/" in base else f"PATH/{base}"
-    command = f"vae3d decode {shlex.quote(display_name(source))} -m {shlex.quote(given)}"
+    command = f"vae3d decode {shlex.quote(display_name(source))} -m"
+    if "/" in base:
+        raise LatentsError(f"{latents.name}: was encoded with {name}; to use it, run {command} {shlex.quote(name)}")
     raise LatentsError(
         f"{latents.name}: cannot find the checkpoint {name}, which encoded it, next to it or in the current folder; "
-        f"give its path: {command}"
+        f"give its path: {command} {shlex.quote(f'PATH/{base}')}"
     )
 
 
