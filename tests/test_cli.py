@@ -87,7 +87,7 @@ def test_roundtrip_prints_a_table_and_the_json_of_the_interface(clip: Path) -> N
     assert report["bits_per_pixel"] == 16 * 3 * 3 * 4 * 32 / (6 * 32 * 24)
     assert set(report["seconds"]) == {"load", "encode", "decode", "total"}
     assert report["outputs"] == {"recon": None, "compare": None, "latents": None, "report": None, "csv": None}
-    assert report["gate"] == {"passed": True, "missed": [], "details": []}
+    assert (report["gate"], report["gates"]) == ({"passed": True, "missed": []}, [])
 
 
 def test_a_missed_gate_is_status_3_and_named(clip: Path) -> None:
@@ -95,11 +95,11 @@ def test_a_missed_gate_is_status_3_and_named(clip: Path) -> None:
     missed = run("roundtrip", clip, "--fail-under", "psnr=99", "--fail-under", "ssim=0.1", "--json", "-q")
     assert missed.exit_code == 3
     report = json.loads(missed.stdout)
-    gate, psnr = report["gate"], report["metrics"]["psnr"]["mean"]
-    assert (gate["passed"], gate["missed"]) == (False, ["psnr"])
+    gates, psnr = report["gates"], report["metrics"]["psnr"]["mean"]
+    assert report["gate"] == {"passed": False, "missed": ["psnr"]}
     expected = {"metric": "psnr", "value": psnr, "threshold": 99.0, "side": "under", "passed": False, "absent": None}
-    assert gate["details"][0] == expected
-    assert (gate["details"][1]["metric"], gate["details"][1]["passed"]) == ("ssim", True)
+    assert gates[0] == expected
+    assert (gates[1]["metric"], gates[1]["passed"]) == ("ssim", True)
     assert missed.stderr == f"vae3d: error: gate missed: psnr {psnr:.2f} < 99 (tiny, {clip})\n"
     assert run("roundtrip", clip, clip.parent / "none.mp4", "--fail-under", "psnr=99").exit_code == 1
 
@@ -109,10 +109,10 @@ def test_an_absent_figure_misses_its_gate_and_says_why(tmp_path: Path) -> None:
     gates = ("--fail-under", "ms_ssim=0.5", "--fail-under", "psnr.position_1=1")
     missed = run("roundtrip", clip, *gates, "--json", "-q")
     assert missed.exit_code == 3
-    gate = json.loads(missed.stdout)["gate"]
-    assert gate["missed"] == ["ms_ssim", "psnr.position_1"]
-    assert [detail["value"] for detail in gate["details"]] == [None, None]
-    assert gate["details"][0]["absent"] == "needs frames of at least 176x176"
+    report = json.loads(missed.stdout)
+    assert report["gate"]["missed"] == ["ms_ssim", "psnr.position_1"]
+    assert [gate["value"] for gate in report["gates"]] == [None, None]
+    assert report["gates"][0]["absent"] == "needs frames of at least 176x176"
     assert missed.stderr.splitlines() == [
         f"vae3d: error: gate missed: ms_ssim is absent: needs frames of at least 176x176 (tiny, {clip})",
         f"vae3d: error: gate missed: psnr.position_1 is absent: needs a clip of 2 frames (tiny, {clip})",

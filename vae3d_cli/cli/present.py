@@ -64,9 +64,8 @@ def present_roundtrip(
     present_run(result, settings)
     if settings.json:
         missed = [gate.metric for gate in gates if not gate.passed]
-        details = [gate.to_json() for gate in gates]
         report = result.to_json(per_frame=per_frame)
-        report["gate"] = {"passed": not missed, "missed": missed, "details": details}
+        report |= {"gate": {"passed": not missed, "missed": missed}, "gates": [gate.to_json() for gate in gates]}
         print_json(json.dumps(report), to_stderr=stdout_taken)
     else:
         title = f"{result.input} through {result.model.name}{_by(result.protocol)}"
