@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from vae3d_cli.config import VaeConfig
 
+# A clip with a longer side is a damaged or hostile file, not a video: the limit comes before any allocation.
+MAX_SIDE_PX = 1 << 16
+
 
 def num_latent_frames(num_frames: int, config: VaeConfig) -> int:
     """Latent frames of a clip: 1 + 4k frames become 1 + k, for the first frame has a latent frame of its own.
@@ -96,6 +99,13 @@ class FrameRange:
     def within(self, num_frames: int) -> range:
         """The frames of the range that a clip of so many frames has."""
         return range(self.start, num_frames if self.stop is None else min(self.stop, num_frames))
+
+    def missing_note(self, num_frames: int) -> list[str]:
+        """A note where a clip of so many frames has not all frames of the range."""
+        if self.stop is None or num_frames >= self.stop:
+            return []
+        given = len(self.within(num_frames))
+        return [f"has only {num_frames} frames; --frames {self.start}:{self.stop} gives {given} of them"]
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,14 @@ def by_protocol(options: "EncodeOptions", name: str | None, frames: str | None) 
     return options.by(protocol)
 
 
-def read_options(fps: str | None, size: str | None, *, deinterlace: bool, allow_damaged: bool) -> "ReadOptions":
+def read_options(
+    fps: str | None, size: str | None, stream: int | None, *, deinterlace: bool, allow_damaged: bool
+) -> "ReadOptions":
     """How to read videos."""
     rate, size_px = parse_rate(fps), parse_size(size)
     from vae3d_cli.video import ReadOptions
 
-    return ReadOptions(rate=rate, size=size_px, deinterlace=deinterlace, allow_damaged=allow_damaged)
+    return ReadOptions(rate=rate, size=size_px, stream=stream, deinterlace=deinterlace, allow_damaged=allow_damaged)
 
 
 def told(fps: str | None, scaled: bool | None) -> "Told":

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # What a line of a list may say of its clip, by the names of the options.
 _PARSERS: dict[str, Callable[[str], Any]] = {"frames": parse_frames, "fps": parse_rate, "size": parse_size}
 _SWITCHES = ("deinterlace", "allow_damaged")
-_SEED = "seed"
-_OPTIONS = (*_PARSERS, *_SWITCHES, _SEED)
+_SEED, _STREAM = "seed", "stream"
+_OPTIONS = (*_PARSERS, _STREAM, *_SWITCHES, _SEED)
 
 
 @dataclass
@@ -114,8 +114,8 @@ def _options_of(found: "Found", options: "EncodeOptions") -> "EncodeOptions":
             raise UsageError(f"{found.listed}: {error}") from error
     if _SEED in given and options.posterior != "sample":
         raise UsageError(f"{found.listed}: seed: only --posterior sample draws anything")
-    names = {"fps": "rate", "size": "size", "deinterlace": "deinterlace", "allow_damaged": "allow_damaged"}
-    reading = {field: given[name] for name, field in names.items() if name in given}
+    fields = {"fps": "rate"} | {name: name for name in ("size", _STREAM, *_SWITCHES)}
+    reading = {field: given[name] for name, field in fields.items() if name in given}
     own = {name: given[name] for name in ("frames", _SEED) if name in given}
     return replace(options, reading=replace(options.reading, **reading), **own)
 
@@ -127,7 +127,7 @@ def _value_of(name: str, value: object) -> object:
             raise UsageError(f"{name}: give true or false")
         return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name == _SEED:
+    if name in (_SEED, _STREAM):
         if not isinstance(value, int) or not is_number or not 0 <= value < 1 << 63:
             raise UsageError(f"{name}: give a whole number from 0 to 2^63 - 1")
         return value

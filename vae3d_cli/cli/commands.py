@@ -89,6 +89,7 @@ def encode(
     frames: options.Frames = None,
     fps: options.Fps = None,
     size: options.Size = None,
+    stream: options.VideoTrack = None,
     deinterlace: options.Deinterlace = False,
     allow_damaged: options.AllowDamaged = False,
     threads: options.Threads = None,
@@ -107,7 +108,7 @@ def encode(
     """Encode videos into latents files."""
     settings = Settings(force, skip_existing, update, json, quiet, verbose, progress)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
-    read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
+    read_by = read_options(fps, size, stream, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(
         posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled, format_=format_
     )
@@ -217,6 +218,7 @@ def roundtrip(
     fps: options.Fps = None,
     size: options.Size = None,
     protocol: options.ProtocolName = None,
+    stream: options.VideoTrack = None,
     deinterlace: options.Deinterlace = False,
     allow_damaged: options.AllowDamaged = False,
     codec: options.Codec = None,
@@ -246,7 +248,7 @@ def roundtrip(
     jobs = plan_jobs(inputs, targets, list(names))
     gates = parse_gates(fail_under or [], fail_over or [], {"vmaf": vmaf, "lpips": lpips is not None})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
-    read_by = read_options(fps, size, deinterlace=deinterlace, allow_damaged=allow_damaged)
+    read_by = read_options(fps, size, stream, deinterlace=deinterlace, allow_damaged=allow_damaged)
     codec_options = encode_options(posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled)
     codec_options = by_protocol(codec_options, protocol, frames)
     encoder = encoder_options(jobs, ("recon", "compare"), codec, crf, preset, pix_fmt, container, lossless=lossless)

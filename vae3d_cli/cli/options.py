@@ -285,6 +285,15 @@ ProtocolName = Annotated[
         "cover that size, and of them the centre.",
     ),
 ]
+VideoTrack = Annotated[
+    int | None,
+    typer.Option(
+        "--stream",
+        metavar="N",
+        min=0,
+        help="Read the video track N, counted from 0 without cover art.  [default: the default track, else the best]",
+    ),
+]
 Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole frames of interlaced ones.")]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Keep what decodes of a damaged video.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs.")]

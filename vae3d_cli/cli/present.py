@@ -124,6 +124,8 @@ def present_info(description: "LatentsDescription | VideoDescription", settings:
     if settings.json:
         print_json(json.dumps(facts), to_stderr=False)
     else:
+        if not facts.pop("num_frames_exact", True):
+            facts["num_frames"] = f"about {facts['num_frames']}"
         rows = [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value is not None]
         print_rows(description.name, rows[1:])
     for note in description.notes:

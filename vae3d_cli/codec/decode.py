@@ -92,6 +92,7 @@ def decode_video(
             raise LatentsError(
                 f"{latents.name}: has only {header.num_frames} frames; --frames starts at {options.frames.start}"
             )
+        notes = (*notes, *(f"{latents.name}: {note}" for note in options.frames.missing_note(header.num_frames)))
         progress(0, len(selected))
         watch = Stopwatch()
         decoded = decode_clip(latents, header, loaded, selected, options.strategy, watch, progress)
@@ -137,10 +138,10 @@ def _audio_of(path: Path | None, latents: LatentsReader, selected: range, suffix
         return
     if not check_audio(path, suffix):
         raise VideoError(f"{path}: has no audio; leave --audio out")
-    num_frames = latents.header.num_frames
-    with AudioCopy(
-        path, Span.of(_timing(latents, range(num_frames)), num_frames, selected, latents.header.start_time)
-    ) as audio:
+    header = latents.header
+    span = Span.of(_timing(latents, range(header.num_frames)), header.num_frames, selected, header.start_time)
+    track = (header.settings or {}).get("stream")
+    with AudioCopy(path, span, track=track if isinstance(track, int) else None) as audio:
         yield audio
 
 

@@ -78,6 +78,7 @@ class VideoDescription:
             "pix_fmt": info.pix_fmt,
             "color": asdict(info.color),
             "num_frames": self.num_frames,
+            "num_frames_exact": info.is_count_exact,
             "height": info.height,
             "width": info.width,
             "rate": f"{info.rate.numerator}/{info.rate.denominator}",
@@ -121,7 +122,8 @@ def _describe(path: Path, name: str, copy_of: str | None, config: VaeConfig) -> 
                 (*latents.notes, *_left_open(latents)),
             )
     with VideoReader(path, copy_of=copy_of) as video:
-        return VideoDescription(name, video.info, video.count_frames(), config)
+        num_frames = video.count_frames()
+        return VideoDescription(name, video.info, num_frames, config, video.notes)
 
 
 def _left_open(latents: LatentsReader) -> list[str]:

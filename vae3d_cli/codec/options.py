@@ -70,6 +70,7 @@ class EncodeOptions:
             "frames": None if frames == FrameRange() else [frames.start, frames.stop],
             "fps": None if reading.rate is None else f"{reading.rate.numerator}/{reading.rate.denominator}",
             "size": None if reading.size is None else list(reading.size),
+            "stream": reading.stream,
             "protocol": None if self.protocol is None else self.protocol.name,
             "deinterlace": reading.deinterlace,
             "allow_damaged": reading.allow_damaged,

@@ -26,6 +26,7 @@ from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.execution import encode_chunks, input_device, reads_ahead
 from vae3d_cli.files import FileStamp, sha256_of
+from vae3d_cli.geometry import MAX_SIDE_PX
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.video import Timing, VideoReader
@@ -65,10 +66,17 @@ class Reading:
     it says of damage could be about another video if two were open.
 
     Raises:
-        VideoError: The video is damaged, has none of the frames that were asked for, or fewer than the protocol takes.
+        VideoError: The video is damaged, has none of the frames that were asked for, or fewer than the protocol takes;
+            or its frames have a longer side than a latents file may have.
     """
 
     def __init__(self, video: VideoReader, options: EncodeOptions, has_ended: Event | None = None) -> None:
+        width, height = video.info.width, video.info.height
+        if max(width, height) > MAX_SIDE_PX:
+            raise VideoError(
+                f"{video.name}: its frames of {width}x{height} are too large; a side may have {MAX_SIDE_PX} pixels, "
+                "make them smaller with --size"
+            )
         self.video, self._options = video, options
         self._has_ended = has_ended or Event()
         self.stamps = array("q")
@@ -88,12 +96,11 @@ class Reading:
         """Read no more."""
         self._stack.close()
 
-    @property
-    def last_duration(self) -> Fraction | None:
+    def last_duration(self, rate: Fraction) -> Fraction | None:
         """Seconds, if known and not those of the rate; a container that rounds to its ticks does not count."""
-        info = self.video.info
-        seconds, tick = self._last_duration * info.time_base, info.time_base
-        return seconds if seconds > 0 and abs(seconds - 1 / info.rate) >= tick else None
+        tick = self.video.info.time_base
+        seconds = self._last_duration * tick
+        return seconds if seconds > 0 and abs(seconds - 1 / rate) >= tick else None
 
     def encode(self, spool: LatentsSpool, model: Model, progress: Progress) -> EncodedClip:
         """Encode the frames into a spool, chunk by chunk.
@@ -125,7 +132,9 @@ class Reading:
         timing = Timing.of(video.info.rate, video.info.time_base, np.frombuffer(stamps, np.int64))
         header = _header(self, model, options, seed, timing, execution.strategy)
         timing = replace(timing, last_duration=header.last_duration)
-        return EncodedClip(header, timing, watch.seconds, video.notes, self._source)
+        missing = options.frames.missing_note(options.frames.start + len(stamps))
+        notes = (*video.notes, *(f"{video.name}: {note}" for note in missing))
+        return EncodedClip(header, timing, watch.seconds, notes, self._source)
 
     def _end(self) -> None:
         self.video.close()
@@ -183,7 +192,7 @@ def _header(
         rate=timing.rate,
         time_base=timing.time_base,
         start_time=read.stamps[0] * info.time_base or None,
-        last_duration=read.last_duration,
+        last_duration=read.last_duration(timing.rate),
         color=asdict(info.color),
         pix_fmt=info.pix_fmt,
         sample_aspect_ratio=info.sample_aspect_ratio,

@@ -78,7 +78,7 @@ def roundtrip_video(
         # All outputs appear when the stack closes, or none.
         if "latents" in paths:
             spool.write(stack.enter_context(binary_output(paths["latents"])), clip.header, clip.timing.pts)
-        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), stack)
+        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), stack, options.reading.stream)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
@@ -168,9 +168,9 @@ def _seams(header: LatentsHeader, tiles: TileSizes) -> Tensor | None:
 class _Videos:
     """The videos that are written of a clip, with the audio of its source where that is possible, and notes."""
 
-    def __init__(self, clip: EncodedClip, model_name: str) -> None:
+    def __init__(self, clip: EncodedClip, model_name: str, track: int | None) -> None:
         self.notes: list[str] = []
-        self._clip = clip
+        self._clip, self._track = clip, track
         self._comparison = Comparison(clip.header.height, clip.header.width, model_name)
         self._writers: dict[str, FrameWriter] = {}
 
@@ -183,9 +183,10 @@ class _Videos:
         encoder: EncoderOptions,
         source: tuple[Path, str | None],
         stack: contextlib.ExitStack,
+        track: int | None,
     ) -> "_Videos":
         """Those that were asked for, open; `source` is the file that is read, and what it is a copy of."""
-        videos = cls(clip, model_name)
+        videos = cls(clip, model_name, track)
         for name in _videos_of(outputs):
             videos._open(name, outputs[name], encoder, source, stack)
         return videos
@@ -203,7 +204,7 @@ class _Videos:
         try:
             if suffix != PNG and check_audio(source[0], suffix, copy_of=source[1]):
                 span = Span.of(clip.timing, num_frames, range(num_frames), clip.timing.start_time)
-                audio = stack.enter_context(AudioCopy(source[0], span, copy_of=source[1]))
+                audio = stack.enter_context(AudioCopy(source[0], span, copy_of=source[1], track=self._track))
         except VideoError as error:
             self.notes.append(f"{error}")
         header = clip.header

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 from vae3d_cli.errors import LatentsError
+from vae3d_cli.geometry import MAX_SIDE_PX
 
 FORMAT_FAMILY = "vae3d.latents/"
 FORMAT = f"{FORMAT_FAMILY}1"
@@ -17,7 +18,6 @@ UNKNOWN = "unknown"
 POSTERIORS = ("mode", "sample", MOMENTS, UNKNOWN)
 # A clip beyond these is a damaged or hostile header, not a video: the limits come before any allocation.
 MAX_NUM_FRAMES = 1 << 28
-MAX_SIDE_PX = 1 << 16
 MAX_SECONDS = 1 << 40
 
 

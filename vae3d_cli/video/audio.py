@@ -15,13 +15,12 @@ import av
 from av.audio.stream import AudioStream
 
 from vae3d_cli.errors import VideoError
+from vae3d_cli.video.damage import ffmpeg_log
 from vae3d_cli.video.encoding import CONTAINERS
+from vae3d_cli.video.opening import READ_ERRORS, best_track, open_input, video_tracks
 from vae3d_cli.video.timing import Timing
 
-_READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
 _TRIAL_PACKETS = 4
-_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
-_PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,17 @@ class AudioCopy:
     """All audio streams of `path`, to be muxed beside a clip that is the part `span` of it.
 
     Where the clip begins or ends within the video of `path`, only packets within it are copied; else all are, at the
-    same distance from the frames. `copy_of` names what a file copies.
+    same distance from the frames. `copy_of` names what a file copies, and `track` is the number of the video track, as
+    in `ReadOptions`.
 
     Raises:
         VideoError: The file cannot be read, or has no audio.
     """
 
-    def __init__(self, path: Path, span: Span, *, copy_of: str | None = None) -> None:
+    def __init__(self, path: Path, span: Span, *, copy_of: str | None = None, track: int | None = None) -> None:
         self.name = copy_of or str(path)
         self._path = path
+        self._track = track
         self._span = span
         self._streams: dict[int, Any] = {}
         self._stamps: dict[int, int] = {}
@@ -72,10 +73,10 @@ class AudioCopy:
     def __enter__(self) -> "AudioCopy":
         """Open the source, and find out how its times become the clip's."""
         with contextlib.ExitStack() as stack, _errors(self.name):
-            self._source = stack.enter_context(_open(self._path))
+            self._source = stack.enter_context(_open(self._path, self.name))
             audio = list(_audio_of(self._source, self.name))
             span = self._span
-            video = _video_times(self._path)
+            video = _video_times(self._path, self.name, self._track)
             if video is None:  # a file of sound alone begins where the clip does
                 video, start = (Fraction(0), span.clip_last), Fraction(0)
             else:
@@ -155,7 +156,7 @@ def check_audio(path: Path, suffix: str, *, copy_of: str | None = None) -> bool:
         VideoError: The file cannot be read, or the container cannot hold its audio.
     """
     name, container = copy_of or str(path), CONTAINERS[suffix]
-    with _errors(name), _open(path) as source:
+    with _errors(name), _open(path, name) as source:
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
         if not streams:
             return False
@@ -176,14 +177,9 @@ def check_audio(path: Path, suffix: str, *, copy_of: str | None = None) -> bool:
     return True
 
 
-def _open(path: Path) -> "av.container.InputContainer":
-    options = {"protocol_whitelist": "file", "pattern_type": "none"}
-    absolute = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
-    source = av.open(absolute, "r", options=options, metadata_errors="surrogateescape")
-    if source.format.name.split(",")[0] in _PLAYLISTS:
-        source.close()
-        raise VideoError(f"{path}: this is a playlist; give the file with the audio itself")
-    return source
+def _open(path: Path, name: str) -> "av.container.InputContainer":
+    with ffmpeg_log():
+        return open_input(os.path.abspath(path), name)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
 
 
 def _audio_of(source: "av.container.InputContainer", name: str) -> list[AudioStream]:
@@ -199,12 +195,15 @@ def _add(stream: AudioStream, output: "av.container.OutputContainer") -> Any:
     return added
 
 
-def _video_times(path: Path) -> tuple[Fraction, Fraction] | None:
-    """When the first and the last frame of a file's video are shown; `None` if it has no video."""
+def _video_times(path: Path, name: str, number: int | None) -> tuple[Fraction, Fraction] | None:
+    """When the first and the last frame of a file's video track are shown; `None` if it has no video."""
     first = last = None
-    with _open(path) as source:
-        videos = [stream for stream in source.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
-        for packet in source.demux(videos[0]) if videos else ():
+    with _open(path, name) as source:
+        tracks = video_tracks(source)
+        if not tracks:
+            return None
+        track = best_track(source, tracks) if number is None or number >= len(tracks) else tracks[number]
+        for packet in source.demux(track.stream):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 time = _begin(packet)
                 first = time if first is None else min(first, time)
@@ -226,6 +225,6 @@ def _errors(name: str) -> Iterator[None]:
     """Name the file in what PyAV says of it."""
     try:
         yield
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         reason = getattr(error, "strerror", None) if isinstance(error, OSError) else None
         raise VideoError(f"{name}: {reason or 'its audio cannot be read'}; give another file with audio") from error

@@ -9,6 +9,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from vae3d_cli.video.color import ColorTags, to_rgb
+from vae3d_cli.video.crop import Crop
 from vae3d_cli.video.deep import is_deep, to_8_bit, to_16_bit, to_rgb16
 from vae3d_cli.video.orientation import Orientation
 
@@ -16,6 +17,7 @@ _RESIZE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
 # As the evaluation scripts of WF-VAE and VidTok do (torchvision's default): bilinear, as wide as the scale asks for.
 _COVER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 _HDR = {16: "PQ", 18: "HLG"}
+DROPPED_TRANSPARENCY = "its transparency was dropped; the colours are kept as they are"
 _MATRIX_NAMES = {2: "BT.601", 9: "BT.2020"}
 
 
@@ -24,14 +26,19 @@ class Conversion:
 
     The first frame decides the type: uint16 (full scale 65535) where it has more than 8 bits, else uint8. `size` is
     width and height to resize to, `cover` those of the centre to keep of frames that are resized to just cover them;
-    `notes` are what is worth saying of the frames so far.
+    without either, all frames must have the size of the first. `crop` is cut off the stored frames. `notes` are what is
+    worth saying of the frames so far.
 
     Raises:
         VideoError: The colour matrix is not supported.
     """
 
     def __init__(
-        self, first: av.VideoFrame, size: tuple[int, int] | None, cover: tuple[int, int] | None = None
+        self,
+        first: av.VideoFrame,
+        size: tuple[int, int] | None,
+        cover: tuple[int, int] | None = None,
+        crop: Crop = Crop(),  # noqa: B008 - frozen
     ) -> None:
         self._reformatter = VideoReformatter()
         self._scaler = VideoReformatter()
@@ -39,12 +46,11 @@ class Conversion:
         self._orientation = Orientation.of(first)
         tags = ColorTags.of(first)
         self.color = tags.convertible()
-        upright = (first.height, first.width) if self._orientation.transposed else (first.width, first.height)
-        self._upright = upright
-        self._scaled = _covering(upright, cover) if cover else size or upright
+        self._crop, self._size, self._cover = crop, size, cover
+        width, height = crop.size_px(first.width, first.height)
+        self._upright = (height, width) if self._orientation.transposed else (width, height)
         self._filter = _COVER if cover else _RESIZE
-        self.width, self.height = cover or self._scaled
-        self._keeps_shape = cover is not None
+        self.width, self.height = cover or size or self._upright
         self.notes = self._notes_of(first, tags)
         self._checks_alpha = True
 
@@ -52,14 +58,14 @@ class Conversion:
         """The shape of a pixel, so that the picture keeps its own when it is turned or resized."""
         upright = 1 / decoded if self._orientation.transposed else decoded
         stretch = Fraction(self._upright[0] * self.height, self._upright[1] * self.width)
-        shape = upright if self._keeps_shape else upright * stretch
+        shape = upright if self._cover else upright * stretch
         shape = shape.limit_denominator(1 << 16)
         return shape if 0 < shape.numerator < 1 << 31 else Fraction(1)  # FFmpeg's rationals have 31 bits
 
     def rgb(self, frame: av.VideoFrame) -> NDArray[Any]:
         """The frame, upright and of the size asked for."""
         if self._checks_alpha and _is_transparent(frame):
-            self.notes.append("its transparency was dropped; the colours are kept as they are")
+            self.notes.append(DROPPED_TRANSPARENCY)
             self._checks_alpha = False
         rgb: NDArray[Any]
         if is_deep(frame.format.name):
@@ -68,21 +74,26 @@ class Conversion:
         else:
             rgb = to_rgb(frame, self._reformatter)
             rgb = to_16_bit(rgb) if self._deep else rgb
+        rgb = self._crop.cut(rgb)
         if self._orientation != Orientation():
             rgb = self._orientation.upright(rgb)
-        return self._centre(rgb if rgb.shape[:0:-1] == self._scaled else self._resized(rgb))
+        scaled = self._scaled(rgb.shape[2], rgb.shape[1])
+        return self._centre(rgb if rgb.shape[:0:-1] == scaled else self._resized(rgb, *scaled))
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an upright frame of this size is resized to."""
+        return _covering((width, height), self._cover) if self._cover else self._size or (width, height)
 
     def _centre(self, rgb: NDArray[Any]) -> NDArray[Any]:
         """What is kept of a frame; where its edge falls between two pixels, it is at the even one, as torchvision's."""
         left, top = (
-            round((whole - kept) / 2) for whole, kept in zip(self._scaled, (self.width, self.height), strict=True)
+            round((whole - kept) / 2) for whole, kept in zip(rgb.shape[:0:-1], (self.width, self.height), strict=True)
         )
         return np.ascontiguousarray(rgb[:, top : top + self.height, left : left + self.width])
 
-    def _resized(self, rgb: NDArray[Any]) -> NDArray[Any]:
+    def _resized(self, rgb: NDArray[Any], width: int, height: int) -> NDArray[Any]:
         """Each channel through FFmpeg's scaler by itself, as grey: so there is no colour conversion to lose by."""
         pix_fmt = "gray16le" if self._deep else "gray"
-        width, height = self._scaled
         channels = []
         for channel in rgb:
             source = av.VideoFrame.from_ndarray(np.ascontiguousarray(channel), format=pix_fmt)
@@ -92,8 +103,9 @@ class Conversion:
 
     def _notes_of(self, first: av.VideoFrame, tags: ColorTags) -> list[str]:
         notes = []
-        if self._keeps_shape and max(self._scaled) > max(self._upright):
-            whole, scaled = ("x".join(map(str, size)) for size in (self._upright, self._scaled))
+        scaled_size = self._scaled(*self._upright)
+        if self._cover and max(scaled_size) > max(self._upright):
+            whole, scaled = ("x".join(map(str, size)) for size in (self._upright, scaled_size))
             notes.append(f"its frames were enlarged, from {whole} to {scaled}")
         bits = max(component.bits for component in first.format.components)
         if bits > 8 and not self._deep:

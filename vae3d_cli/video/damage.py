@@ -12,6 +12,7 @@ from typing import Any
 import av
 
 from vae3d_cli.errors import VideoError
+from vae3d_cli.video.counting import PacketCount
 
 _TRUNCATED = re.compile(r"ended prematurely|partial file|truncat|LZW decode failed|overread", re.IGNORECASE)
 # What a decoder or a demuxer says of data that makes no sense to it.
@@ -47,7 +48,7 @@ def ffmpeg_log() -> Iterator[FfmpegLog]:
         def emit(self, record: logging.LogRecord) -> None:
             log.add(record.name, record.getMessage())
 
-    logger, handler = logging.getLogger("libav"), Handler()
+    logger, handler = logging.getLogger("libav"), Handler(logging.ERROR)
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
     skipped, level = av.logging.get_skip_repeated(), av.logging.get_level()
@@ -85,7 +86,8 @@ class Decoding:
         log.container = "" if same_name else self._container_name
         self._end = 0
         self._key_seen = False
-        self.num_packets = 0
+        self._is_decoded = True
+        self.count = PacketCount(container, stream)
         self.num_frames = 0
         self.num_before_key = 0
         self.damage: str | None = None
@@ -101,10 +103,21 @@ class Decoding:
                 return
             if packet is None:
                 return
-            self.num_packets += bool(packet.size) and not packet.is_discard
-            if packet.size and packet.pos is not None:
-                self._end = packet.pos + packet.size
+            if packet.size:
+                self.count.add(packet)
+                if packet.pos is not None:
+                    self._end = packet.pos + packet.size
             yield packet
+
+    def count_the_rest(self) -> bool:
+        """Read all packets that are left without decoding them; whether `count` is then exact. Damage is only noted."""
+        self._allow_damaged, self._is_decoded = True, False
+        for packet in self.packets():
+            if packet.is_corrupt:
+                self._lost("a packet is corrupt")
+        if self._log.lost or self._is_cut():
+            self._lost("the file is cut short or has a hole")
+        return self.count.is_exact and self.damage is None and not self._log.concealed
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """The frames that decode.
@@ -142,7 +155,8 @@ class Decoding:
     def notes(self) -> list[str]:
         """What was lost so far."""
         if self.damage:
-            return [f"the video is damaged ({self.damage}); {self.num_frames} frames came"]
+            came = f"{self.num_frames} frames came" if self._is_decoded else "encode takes it with --allow-damaged only"
+            return [f"the video is damaged ({self.damage}); {came}"]
         if self.num_before_key:
             return [f"the {self.num_before_key} packets before the first key frame were left out"]
         return ["errors in its data were concealed; some frames may be wrong"] if self._log.concealed else []

@@ -20,7 +20,8 @@ class ReadOptions:
 
     `rate` resamples to that many frames per second, `size` resizes to width and height, `deinterlace` makes whole
     frames of interlaced ones, and `allow_damaged` keeps what decodes of a damaged video. `cover`, in place of `size`,
-    resizes to cover that width and height without a change of shape, and keeps the centre.
+    resizes to cover that width and height without a change of shape, and keeps the centre. `stream` is the number of
+    the video track, counted from 0 without cover art; by default the default track is read, else the best.
     """
 
     rate: Fraction | None = None
@@ -28,6 +29,7 @@ class ReadOptions:
     cover: tuple[int, int] | None = None
     deinterlace: bool = False
     allow_damaged: bool = False
+    stream: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def _drained(graph: Graph, time_base: Fraction) -> Iterator[av.VideoFrame]:
 def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction, rate: Fraction) -> Iterator[Frame]:
     """Frames at `n / rate`, counted from time 0: at each time the last frame whose rounded time has come.
 
-    The rules are those of FFmpeg's filter `fps`; the last frame is shown for as long as it lasts.
+    The rules are those of FFmpeg's filter `fps`. The last frame is shown for its duration; if the video does not say
+    it, for the mean duration of the others.
 
     Raises:
         VideoError: The time stamps leave a gap that no video has.
@@ -106,7 +109,9 @@ def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction,
         return int(scaled + Fraction(1, 2)) if scaled >= 0 else -int(Fraction(1, 2) - scaled)
 
     held, first, position = None, 0, 0
+    start, num_frames = 0, 0
     for frame in frames:
+        num_frames += 1
         arrival = nearest(frame.pts)
         if held is not None and arrival - position > _LONGEST_GAP:
             raise VideoError(
@@ -115,11 +120,13 @@ def at_rate(frames: Iterable[Frame], time_base: Fraction, source_rate: Fraction,
             )
         if held is None:
             first = position = arrival
+            start = frame.pts
         while held is not None and position < arrival:
             yield Frame(held.rgb, position, 1)
             position += 1
         held = frame
     if held is not None:
-        lasting = held.duration or round(1 / (source_rate * time_base))
+        average = Fraction(held.pts - start, num_frames - 1) if num_frames > 1 else 1 / (source_rate * time_base)
+        lasting = held.duration or round(average)
         for last in range(position, max(first + 1, nearest(held.pts + lasting))):
             yield Frame(held.rgb, last, 1)

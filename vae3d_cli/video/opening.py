@@ -1,9 +1,11 @@
-"""Opening a container safely, choosing its video stream, and saying what is wrong with either."""
+"""Opening a container safely, choosing its video track, and saying what is wrong with either."""
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -12,13 +14,26 @@ from vae3d_cli.errors import VideoError
 from vae3d_cli.files import why_not_there
 from vae3d_cli.video.pipes import PipeReader, open_stdin
 
-# Formats that are lists of other files: reading them would open what the user did not name.
-_PLAYLISTS = {"concat", "concatf", "dash", "hls", "imf"}
-_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+# Formats that name other files or streams: reading them would open what the user did not name.
+_PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sap", "sdp", "webm_dash_manifest"}
 _NO_DECODER = "there is no decoder for its video codec, or it is encrypted; convert it to H.264 first"
 # A frame beyond this is a damaged or hostile file, not a video: the limit comes before any allocation.
 MAX_PIXELS = 1 << 27
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Track:
+    """A video track: its `number`, counted from 0 without cover art, of `num_tracks`."""
+
+    stream: av.VideoStream
+    number: int
+    num_tracks: int
+
+    def __str__(self) -> str:
+        """Codec and size, for people."""
+        context = self.stream.codec_context
+        return f"{context.name} {context.width}x{context.height}" if context else "without a decoder"
 
 
 def open_container(
@@ -31,7 +46,6 @@ def open_container(
     Raises:
         VideoError: It is none of a local file's formats.
     """
-    options = {"protocol_whitelist": "file", "pattern_type": "none"}
     if path is None:
         source: object = stack.enter_context(open_stdin())
     else:
@@ -40,9 +54,7 @@ def open_container(
         except FileNotFoundError as error:
             raise VideoError(f"{name}: {why_not_there(path, error)}") from error
         source = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
-    container = stack.enter_context(av.open(source, "r", options=options, metadata_errors="surrogateescape"))
-    if container.format.name.split(",")[0] in _PLAYLISTS:
-        raise VideoError(f"{name}: this is a playlist; give the video files themselves")
+    container = stack.enter_context(open_input(source, name))
 
     def num_bytes() -> int | None:
         if isinstance(source, PipeReader):
@@ -52,27 +64,68 @@ def open_container(
     return container, num_bytes
 
 
-def choose_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The video stream, ready to decode.
+def open_input(source: object, name: str) -> av.container.InputContainer:
+    """Open a path or a pipe. Call it within `ffmpeg_log`: a playlist is known by what FFmpeg logs.
 
     Raises:
-        VideoError: There is none that can be decoded, or its frames are too large.
+        VideoError: The input is a playlist. Nothing that it names was opened.
     """
-    streams = container.streams.video
-    if not streams:
-        raise VideoError(f"{name}: has no video stream; give a video or an image")
-    pictures = [stream for stream in streams if int(stream.disposition) & _ATTACHED_PICTURE]
-    videos = [stream for stream in streams if stream not in pictures]
-    if not videos:
-        raise VideoError(f"{name}: has no video stream, only cover art; give a video or an image")
-    context = videos[0].codec_context
+    options = {"protocol_whitelist": "file", "pattern_type": "none", "format_whitelist": _formats()}
+    try:
+        return av.open(source, "r", options=options, metadata_errors="surrogateescape")
+    except av.error.ArgumentError as error:
+        if "Format not on whitelist" in str(error.log):
+            raise VideoError(f"{name}: this is a playlist; give the files that it names") from error
+        raise
+
+
+@functools.cache
+def _formats() -> str:
+    """Names of all formats but playlists, as FFmpeg's `format_whitelist` takes them."""
+    names = set()
+    for name in av.formats_available:
+        with contextlib.suppress(ValueError):  # a format that can only be written
+            names.add(av.ContainerFormat(name, "r").name)
+    return ",".join(sorted(names - _PLAYLISTS))
+
+
+def video_tracks(container: av.container.InputContainer) -> list[Track]:
+    """List the video tracks in their order, without cover art."""
+    cover_art = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover_art]
+    return [Track(stream, number, len(streams)) for number, stream in enumerate(streams)]
+
+
+def best_track(container: av.container.InputContainer, tracks: list[Track]) -> Track:
+    """The track that players show: the default track, or else the one that FFmpeg takes for the best."""
+    best = container.streams.best("video")
+    decodable = [track for track in tracks if track.stream.codec_context is not None] or tracks
+    default = av.stream.Disposition.default
+    return max(decodable, key=lambda track: (track.stream is best, bool(track.stream.disposition & default)))
+
+
+def choose_track(container: av.container.InputContainer, name: str, number: int | None) -> Track:
+    """The video track with this number, by default the best one, ready to decode.
+
+    Raises:
+        VideoError: The file has no such track, or none that can be decoded, or its frames are too large.
+    """
+    tracks = video_tracks(container)
+    if not tracks:
+        cover_art = ", only cover art" if container.streams.video else ""
+        raise VideoError(f"{name}: has no video stream{cover_art}; give a video or an image")
+    if number is not None and number >= len(tracks):
+        there = ", ".join(f"{track.number} ({track})" for track in tracks)
+        raise VideoError(f"{name}: has no video track {number}; give --stream one of {there}")
+    track = best_track(container, tracks) if number is None else tracks[number]
+    context = track.stream.codec_context
     if context is None:
         raise VideoError(f"{name}: {_NO_DECODER}")
     if context.width * context.height > MAX_PIXELS:
         raise VideoError(f"{name}: its frames of {context.width}x{context.height} are too large; make them smaller")
     # For what the container does not say, and the decoder finds out.
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    return videos[0]
+    return track
 
 
 def reason(error: Exception) -> str:

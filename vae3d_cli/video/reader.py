@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,18 +12,21 @@ import av
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import STDIN_NAME, base_name_of
 from vae3d_cli.video.color import ColorTags
-from vae3d_cli.video.conversion import Conversion
+from vae3d_cli.video.conversion import DROPPED_TRANSPARENCY, Conversion
+from vae3d_cli.video.counting import in_decoding_order
+from vae3d_cli.video.crop import Crop
 from vae3d_cli.video.damage import Decoding, ffmpeg_log
 from vae3d_cli.video.filters import Frame, ReadOptions, at_rate, deinterlaced
-from vae3d_cli.video.opening import READ_ERRORS, choose_stream, open_container, reason
-from vae3d_cli.video.timing import Stamps
+from vae3d_cli.video.opening import READ_ERRORS, Track, choose_track, open_container, reason
+from vae3d_cli.video.timing import Stamps, Timing
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is, read off its first frame; the number of frames is an estimate of the container's.
+    """Facts of a video, from its container and its first frame; the number of frames and the rate may be guesses.
 
-    Sizes, rate and time base are those of the frames that the reader gives: upright, and after its filters.
+    Sizes, rate and time base are those of the frames that the reader gives: upright, and after its filters. Counting
+    the frames sets `rate` and `is_count_exact`.
     """
 
     width: int
@@ -37,6 +40,7 @@ class VideoInfo:
     container: str
     codec: str
     estimated_num_frames: int | None
+    is_count_exact: bool = True
 
 
 class VideoReader:
@@ -71,11 +75,13 @@ class VideoReader:
             log = stack.enter_context(ffmpeg_log())
             with self._errors():
                 self._container, num_bytes = open_container(self.path, self.name, stack)
-                self._stream = stream = choose_stream(self._container, self.name)
+                track = choose_track(self._container, self.name, self._options.stream)
+                self._stream = stream = track.stream
+                self._notes = _notes_of(track, self._options.stream)
                 self._decoding = Decoding(
                     self._container, stream, log, num_bytes, allow_damaged=self._options.allow_damaged
                 )
-                self._rate = Fraction(stream.guessed_rate or stream.average_rate or stream.base_rate or 25)
+                self._rate, self._is_rate_known = _rate_of(stream)
                 self._time_base = Fraction(stream.time_base or 1 / self._rate)
                 self._decoded = self._decoding.frames()
                 if self._options.deinterlace:
@@ -84,14 +90,14 @@ class VideoReader:
                 if first is None:
                     raise VideoError(
                         "none of its frames can be decoded; it is damaged or cut short"
-                        if self._decoding.num_packets
+                        if self._decoding.count.num_frames
                         else "the video has no frames; give another"
                     )
                 self._first = first
-                in_decoding_order = self._container.format.name == "avi"
-                start = (stream.start_time or 0) if in_decoding_order else None
+                start = (stream.start_time or 0) if in_decoding_order(self._container) else None
                 self._stamps = Stamps(self._rate, self._time_base, start)
-                self._conversion = Conversion(first, self._options.size, self._options.cover)
+                crop = Crop.of(self._container, stream)
+                self._conversion = Conversion(first, self._options.size, self._options.cover, crop)
                 self.info = self._describe(first)
             self._stack = stack.pop_all()
         return self
@@ -117,37 +123,54 @@ class VideoReader:
                 self.num_read += 1
 
     def count_frames(self) -> int:
-        """How many frames the video's packets hold, without decoding them; the reading ends with it."""
+        """Count the frames without decoding them; nothing can be read after it.
+
+        Sets the rate in `info`, to the one that `encode` finds, and whether the count is exact.
+        """
         with self._errors():
-            for _ in self._decoding.packets():
-                pass
-        return self._decoding.num_packets
+            is_exact = self._decoding.count_the_rest()
+        stamps = self._decoding.count.stamps()
+        rate = self._rate if stamps is None else Timing.of(self._rate, self._time_base, stamps).rate
+        self.info = replace(self.info, rate=self._options.rate or rate, is_count_exact=is_exact)
+        return self._decoding.count.num_frames
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of this video, each with its name."""
-        notes = self._conversion.notes + self._stamps.notes + self._decoding.notes()
+        notes = self._notes + self._conversion.notes + self._stamps.notes + self._decoding.notes()
         if self._interlaced:
             notes = [*notes, "it is interlaced; --deinterlace makes whole frames of its fields"]
         return tuple(f"{self.name}: {note}" for note in notes)
 
     def _frames(self) -> Iterator[Frame]:
         """The frames as they are in the video, upright and of the size asked for."""
-        size = self._first.width, self._first.height
+        size, turn = (self._first.width, self._first.height), self._first.rotation
+        resizes = self._options.size is not None or self._options.cover is not None
         frame: av.VideoFrame | None = self._first
-        number = 0
+        number, previous = 0, None
         while frame is not None:
-            if (frame.width, frame.height) != size:
+            if (frame.width, frame.height) != size and not resizes:
                 raise VideoError(
                     f"frame {number} is {frame.width}x{frame.height} and the ones before are {size[0]}x{size[1]}; "
-                    "split the video where its size changes"
+                    "split the video where its size changes, or give --size"
                 )
+            if frame.rotation not in (0, turn):  # frames between key frames say 0
+                raise VideoError(f"frame {number} is turned another way than the first; split the video there")
             self._interlaced |= frame.interlaced_frame and not self._options.deinterlace
             pts = self._stamps.next(frame.pts, frame.dts)
-            duration = 0 if frame.pts is None else frame.duration  # that of a raw stream is invented
+            duration = frame.duration if self._is_duration_known(frame, previous) else 0
             yield Frame(self._conversion.rgb(frame), pts, duration)
             number += 1
-            frame = next(self._decoded, None)
+            frame, previous = next(self._decoded, None), frame
+
+    def _is_duration_known(self, frame: av.VideoFrame, previous: av.VideoFrame | None) -> bool:
+        """Whether the video says how long a frame lasts.
+
+        FFmpeg makes durations up for raw streams, and from its guess of a rate: then they do not fit the time stamps.
+        """
+        if frame.pts is None or previous is None or previous.pts is None:
+            return frame.pts is not None and self._is_rate_known
+        return abs(frame.pts - previous.pts - previous.duration) <= 1
 
     def _describe(self, frame: av.VideoFrame) -> VideoInfo:
         stream, conversion, rate = self._stream, self._conversion, self._options.rate
@@ -179,3 +202,22 @@ class VideoReader:
             raise VideoError(text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}") from error
         except READ_ERRORS as error:
             raise VideoError(f"{self.name}: {reason(error)}") from error
+
+
+def _notes_of(track: Track, wanted: int | None) -> list[str]:
+    """Notes on the choice of the track, and on what its decoder leaves out."""
+    notes = []
+    if track.num_tracks > 1 and wanted is None:
+        notes.append(f"it has {track.num_tracks} video tracks; track {track.number} ({track}) is read, see --stream")
+    tags = {name.lower(): value for name, value in track.stream.metadata.items()}
+    if tags.get("alpha_mode") == "1":  # VP8 and VP9 in Matroska, whose decoders leave it out
+        notes.append(DROPPED_TRANSPARENCY)
+    return notes
+
+
+def _rate_of(stream: av.VideoStream) -> tuple[Fraction, bool]:
+    """Frames per second as the container says, and whether it is known: FFmpeg's last resort is a frame a tick."""
+    rate, tick = Fraction(stream.guessed_rate or stream.average_rate or stream.base_rate or 25), stream.time_base
+    if tick and rate >= 1000 and rate * tick == 1:
+        return Fraction(25), False
+    return rate, True

@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 
 # Beyond this is no time; the latents file has the same limit.
 _MAX_STAMP = 1 << 53
+_RATES_WITH_NTSC_TWINS = (24, 30, 48, 60, 120, 240)
+_STANDARD_RATES = (
+    *map(Fraction, (5, 10, 12, 15, 20, 25, 50, 90, 100, 144, *_RATES_WITH_NTSC_TWINS)),
+    *(Fraction(rate * 1000, 1001) for rate in _RATES_WITH_NTSC_TWINS),
+    Fraction(25, 2),
+)
+# A mean rate beyond these comes from broken time stamps.
+_SLOWEST, _FASTEST = Fraction(1, 1000), Fraction(1000)
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,18 @@ class Timing:
 
     @classmethod
     def of(cls, rate: Fraction, time_base: Fraction, pts: NDArray[np.int64]) -> "Timing":
-        """The timing of frames with these time stamps, which are dropped where the rate says the same.
+        """The timing of frames with these time stamps; `rate` is the container's.
 
-        A container that rounds to its ticks still counts as constant: the stamps may be off by less than one tick.
+        Time stamps that a constant rate explains are dropped. Otherwise the rate is the mean from the first frame to
+        the last, or a standard rate that is as close as the time stamps can tell.
         """
-        ticks, frames = (1 / (rate * time_base)).as_integer_ratio()
-        start = int(pts[0])
-        start_time = start * time_base
-        # |pts - n * ticks / frames| < 1, in Python's integers, which do not overflow.
-        if all(abs((int(stamp) - start) * frames - n * ticks) < frames for n, stamp in enumerate(pts)):
-            return cls(rate, start_time=start_time)
-        return cls(rate, time_base, pts, start_time)
+        start_time = int(pts[0]) * time_base
+        own = _rate_of(time_base, pts) or rate
+        standard = min(_STANDARD_RATES, key=lambda known: abs(known - own))
+        for constant in (rate, standard, own):
+            if _is_constant(constant, time_base, pts):
+                return cls(constant, start_time=start_time)
+        return cls(standard if _is_close(standard, time_base, pts) else own, time_base, pts, start_time)
 
     @property
     def is_constant(self) -> bool:
@@ -49,6 +58,35 @@ class Timing:
         if self.pts is None or self.time_base is None:
             return 1 / self.rate, np.arange(num_frames, dtype=np.int64)
         return self.time_base, self.pts - self.pts[0]
+
+
+def _is_constant(rate: Fraction, time_base: Fraction, pts: NDArray[np.int64]) -> bool:
+    """Whether frames come at this rate; a container that rounds to its ticks may be off by less than one."""
+    ticks, frames = (1 / (rate * time_base)).as_integer_ratio()
+    start = int(pts[0])
+    # |pts - n * ticks / frames| < 1, in Python's integers, which do not overflow.
+    return all(abs((int(stamp) - start) * frames - n * ticks) < frames for n, stamp in enumerate(pts))
+
+
+def _rate_of(time_base: Fraction, pts: NDArray[np.int64]) -> Fraction | None:
+    """The mean rate from the first frame to the last; `None` if it is not a rate that a video can have."""
+    ticks = int(pts[-1]) - int(pts[0])
+    rate = Fraction(len(pts) - 1, ticks) / time_base if ticks else Fraction(0)
+    if not _SLOWEST <= rate <= _FASTEST:
+        return None
+    return rate.limit_denominator(1001) if rate > 1 else 1 / (1 / rate).limit_denominator(1001)
+
+
+def _is_close(rate: Fraction, time_base: Fraction, pts: NDArray[np.int64]) -> bool:
+    """Whether the mean rate differs from this one by no more than the frames' jitter.
+
+    A difference of 1/2002 is always too much: it lies halfway between 30 and 30000/1001.
+    """
+    num_steps, ticks = len(pts) - 1, int(pts[-1]) - int(pts[0])
+    if not num_steps:
+        return False
+    jitter = float(np.median(np.abs(np.diff(pts) - ticks / num_steps)))
+    return abs(num_steps / (rate * time_base) - ticks) <= min(max(jitter, 2), ticks / 2002)
 
 
 class Stamps:

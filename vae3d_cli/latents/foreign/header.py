@@ -7,8 +7,8 @@ from fractions import Fraction
 from vae3d_cli import __version__
 from vae3d_cli.config import HunyuanVideoConfig
 from vae3d_cli.errors import LatentsError
-from vae3d_cli.geometry import num_decoded_frames
-from vae3d_cli.latents.header import MAX_NUM_FRAMES, MAX_SIDE_PX, UNKNOWN, LatentsHeader
+from vae3d_cli.geometry import MAX_SIDE_PX, num_decoded_frames
+from vae3d_cli.latents.header import MAX_NUM_FRAMES, UNKNOWN, LatentsHeader
 
 HUNYUANVIDEO = HunyuanVideoConfig()
 # What FFmpeg says of a still image: a single frame has no rate that could be wrong.
