@@ -446,8 +446,9 @@ def test_a_change_of_format_in_mid_stream_is_followed(tmp_path: Path) -> None:
         parts.append(path.read_bytes())
     joined = tmp_path / "joined.png"
     joined.write_bytes(b"".join(parts))
-    frames, _, _ = read(joined)
+    frames, _, notes = read(joined)
     assert len(frames) == 3
+    assert notes == (f"{joined}: some frames have more bits than the first, and were read as 8 bits",)
     assert {frame.rgb.dtype for frame in frames} == {np.dtype(np.uint8)}
     assert np.array_equal(frames[0].rgb, original)
     assert np.array_equal(frames[2].rgb, original)

@@ -307,6 +307,11 @@ def test_sides_that_no_latents_file_may_have_are_refused_before_the_work(tmp_pat
         for command in ("encode", "roundtrip"):
             assert_failed(run(command, path), 1, f"its frames of {width}x{height} are too large")
         assert run("encode", path, "--size", "64x64").exit_code == 0
+    long = write_clip(
+        tmp_path / "long.y4m", 1, 20000, 8, codec="wrapped_avframe", frames=[av.VideoFrame(20000, 8, "yuv420p")]
+    )
+    message = "libx264 takes no frames of 20000x8; use another codec, such as ffv1 in .mkv"
+    assert_failed(run("roundtrip", long, "-o", tmp_path / "out.mp4"), 1, message)
     edge = av.VideoFrame(MAX_SIDE_PX, 8, "gray")
     path = write_clip(tmp_path / "edge.y4m", 1, MAX_SIDE_PX, 8, codec="wrapped_avframe", pix_fmt="gray", frames=[edge])
     with VideoReader(path) as video:

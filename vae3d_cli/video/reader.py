@@ -16,6 +16,7 @@ from vae3d_cli.video.conversion import DROPPED_TRANSPARENCY, Conversion
 from vae3d_cli.video.counting import in_decoding_order
 from vae3d_cli.video.crop import Crop
 from vae3d_cli.video.damage import Decoding, ffmpeg_log
+from vae3d_cli.video.deep import is_deep
 from vae3d_cli.video.filters import Frame, ReadOptions, at_rate, deinterlaced
 from vae3d_cli.video.opening import READ_ERRORS, Track, choose_track, open_container, reason
 from vae3d_cli.video.timing import Stamps, Timing
@@ -66,7 +67,7 @@ class VideoReader:
         self.path = path
         self._options = options
         self._stack = contextlib.ExitStack()
-        self._interlaced = False
+        self._interlaced = self._deepens = False
         self.num_read = 0
 
     def __enter__(self) -> "VideoReader":
@@ -140,6 +141,8 @@ class VideoReader:
         notes = self._notes + self._conversion.notes + self._stamps.notes + self._decoding.notes()
         if self._interlaced:
             notes = [*notes, "it is interlaced; --deinterlace makes whole frames of its fields"]
+        if self._deepens:
+            notes = [*notes, "some frames have more bits than the first, and were read as 8 bits"]
         return tuple(f"{self.name}: {note}" for note in notes)
 
     def _frames(self) -> Iterator[Frame]:
@@ -157,6 +160,7 @@ class VideoReader:
             if frame.rotation not in (0, turn):  # frames between key frames say 0
                 raise VideoError(f"frame {number} is turned another way than the first; split the video there")
             self._interlaced |= frame.interlaced_frame and not self._options.deinterlace
+            self._deepens |= is_deep(frame.format.name) and not is_deep(self._first.format.name)
             pts = self._stamps.next(frame.pts, frame.dts)
             duration = frame.duration if self._is_duration_known(frame, previous) else 0
             yield Frame(self._conversion.rgb(frame), pts, duration)

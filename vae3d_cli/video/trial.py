@@ -23,6 +23,8 @@ _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError)
 _FULL_RANGE_ONLY = ("mjpeg",)
 # x265 4.2 writes past its memory, and so kills the process, where frames are 48 px wide or narrower.
 _MIN_WIDTH_PX = {"libx265": 64}
+# Some encoder refuses longer sides: MPEG-4 those over 8191 px, H.264 those over 16384.
+_COMMON_SIDE_PX = 8191
 _TRIAL_SIDE_PX, _TRIAL_FRAMES = 64, 3
 
 
@@ -48,7 +50,20 @@ def check_size(path: Path | None, options: EncoderOptions, width: int, height: i
     """
     suffix = suffix_of(path, options)
     if suffix != PNG:
-        settle(choose_encoding(suffix, options), BT709, width, height)
+        encoding, _, _ = settle(choose_encoding(suffix, options), BT709, width, height)
+        if max(width, height) > _COMMON_SIDE_PX:
+            _try_opening(encoding, width, height)
+
+
+def _try_opening(encoding: Encoding, width: int, height: int) -> None:
+    """Open the encoder at this size, without a frame."""
+    try:
+        with av.open(io.BytesIO(), "w", format=encoding.container.name) as output:
+            encoding.add_to(output, 25, width, height).codec_context.open()
+    except _WRITE_ERRORS as error:
+        raise VideoError(
+            f"{encoding.codec} takes no frames of {width}x{height}; use another codec, such as ffv1 in .mkv"
+        ) from error
 
 
 def settle(encoding: Encoding, color: ColorTags, width: int, height: int) -> tuple[Encoding, ColorTags, list[str]]:
