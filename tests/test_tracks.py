@@ -67,7 +67,7 @@ def test_default_track_is_read_or_the_best_with_a_note(
     assert (info.width, info.height) == sizes[expected]
     assert np.array_equal(frames[0].rgb, moving_frames(1, *sizes[expected], expected)[0])
     name = f"h264 {info.width}x{info.height}"
-    assert notes == (f"{path}: it has 2 video tracks; track {expected} ({name}) is read, see --stream",)
+    assert notes == (f"{path}: it has 2 video tracks; track {expected} ({name}) is read; --stream N reads another",)
 
 
 def test_single_track_needs_no_note(tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def _video_times(path: Path, name: str, number: int | None) -> tuple[Fraction, F
         tracks = video_tracks(source)
         if not tracks:
             return None
-        track = best_track(source, tracks) if number is None or number >= len(tracks) else tracks[number]
+        chosen = (track for track in tracks if track.number == number)
+        track = next(chosen, None) or best_track(source, tracks)
         for packet in source.demux(track.stream):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 time = _begin(packet)

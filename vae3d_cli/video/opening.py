@@ -114,7 +114,7 @@ def choose_track(container: av.container.InputContainer, name: str, number: int 
     if not tracks:
         cover_art = ", only cover art" if container.streams.video else ""
         raise VideoError(f"{name}: has no video stream{cover_art}; give a video or an image")
-    if number is not None and number >= len(tracks):
+    if number is not None and number not in range(len(tracks)):
         there = ", ".join(f"{track.number} ({track})" for track in tracks)
         raise VideoError(f"{name}: has no video track {number}; give --stream one of {there}")
     track = best_track(container, tracks) if number is None else tracks[number]

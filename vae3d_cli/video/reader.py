@@ -212,7 +212,9 @@ def _notes_of(track: Track, wanted: int | None) -> list[str]:
     """Notes on the choice of the track, and on what its decoder leaves out."""
     notes = []
     if track.num_tracks > 1 and wanted is None:
-        notes.append(f"it has {track.num_tracks} video tracks; track {track.number} ({track}) is read, see --stream")
+        notes.append(
+            f"it has {track.num_tracks} video tracks; track {track.number} ({track}) is read; --stream N reads another"
+        )
     tags = {name.lower(): value for name, value in track.stream.metadata.items()}
     if tags.get("alpha_mode") == "1":  # VP8 and VP9 in Matroska, whose decoders leave it out
         notes.append(DROPPED_TRANSPARENCY)
