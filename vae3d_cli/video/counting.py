@@ -7,8 +7,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d_cli.video.fields import FieldPairs
-
 # A packet of these codecs gives one frame, unless `_num_shown` finds otherwise. Intra-only codecs need not be named.
 _FRAME_A_PACKET = frozenset(
     "av1 ffv1 flv h263 h264 hevc mpeg1video mpeg2video mpeg4 png qtrle vp8 vp9 wrapped_avframe".split()  # noqa: SIM905
@@ -36,7 +34,6 @@ class PacketCount:
         self._key_seen = False
         self._stamps: array[int] | None = array("q")
         self.num_frames = 0
-        self._field_pairs = FieldPairs(stream.codec_context.extradata) if self._codec == "h264" else None
         self.is_exact = codec.intra_only or self._codec in _FRAME_A_PACKET
 
     def add(self, packet: "av.Packet[Any]") -> None:
@@ -65,8 +62,6 @@ class PacketCount:
 
     def _num_shown(self, data: memoryview) -> int | None:
         """Count the frames that a packet gives; `None` if only a decoder can tell."""
-        if self._field_pairs is not None:
-            return self._field_pairs.num_frames(bytes(data))
         if self._codec == "vp8":
             return data[0] >> 4 & 1
         if self._codec == "vp9":

@@ -130,10 +130,13 @@ class VideoReader:
         """
         with self._errors():
             is_exact = self._decoding.count_the_rest()
-        stamps = self._decoding.count.stamps()
+        num_frames = self._decoding.count.num_frames
+        if self._first.interlaced_frame and self.info.codec == "h264":  # a packet may hold only one field of a frame
+            is_exact, num_frames = False, min(num_frames, self.info.estimated_num_frames or num_frames)
+        stamps = self._decoding.count.stamps() if is_exact else None
         rate = self._rate if stamps is None else Timing.of(self._rate, self._time_base, stamps).rate
         self.info = replace(self.info, rate=self._options.rate or rate, is_count_exact=is_exact)
-        return self._decoding.count.num_frames
+        return num_frames
 
     @property
     def notes(self) -> tuple[str, ...]:
