@@ -59,7 +59,7 @@ CONFINED = {
     "safetensors": {"latents", "training", "weights"},
     "huggingface_hub": {"weights"},
     "psutil": {"execution"},
-    "PIL": {"codec", "report"},
+    "PIL": {"codec", "report", "video"},
     "imageio_ffmpeg": {"metrics"},
     "torchmetrics": set(),
     "ray": {"batch"},

@@ -13,7 +13,7 @@ from tests.commands import assert_failed, json_lines, run
 from tests.test_reading import ONE, write_timed
 from vae3d_cli.cli.parse import parse_rate, parse_size
 from vae3d_cli.errors import UsageError
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_a_lying_clip_stands_up(tmp_path: Path) -> None:
     described = json.loads(run("info", clip, "--json").stdout)
     assert (described["width"], described["height"], described["sample_aspect_ratio"]) == (24, 32, "1/2")
     assert run("roundtrip", clip, "-o", tmp_path / "out.mp4").exit_code == 0
-    with VideoReader(tmp_path / "out.mp4") as video:
+    with open_clip(tmp_path / "out.mp4") as video:
         assert (video.info.width, video.info.height, video.info.sample_aspect_ratio) == (24, 32, Fraction(1, 2))
         rgb = next(iter(video)).rgb
     upright = np.rot90(moving_frames(1, 32, 24)[0], -1, axes=(1, 2))
@@ -86,13 +86,13 @@ def test_a_deep_clip_comes_back_deep(tmp_path: Path, pix_fmt: str) -> None:
     assert result.exit_code == 0, result.stderr
     assert "8 bits" not in result.stderr
     assert json_lines(result)[0]["metrics"]["psnr"]["mean"] > 25  # type: ignore[index]
-    with VideoReader(tmp_path / "out.mp4") as video:
+    with open_clip(tmp_path / "out.mp4") as video:
         assert video.info.pix_fmt == pix_fmt.replace("12", "10")
         assert len(list(video)) == 6
     assert run("encode", clip).exit_code == 0
     assert metadata_of(tmp_path / "clip.safetensors")["pix_fmt"] == pix_fmt
     assert run("decode", tmp_path / "clip.safetensors", "-o", tmp_path / "out.webm").exit_code == 0
-    with VideoReader(tmp_path / "out.webm") as video:  # where the codec has only 8
+    with open_clip(tmp_path / "out.webm") as video:  # where the codec has only 8
         assert video.info.bit_depth == 8
         assert len(list(video)) == 6
 
@@ -100,7 +100,7 @@ def test_a_deep_clip_comes_back_deep(tmp_path: Path, pix_fmt: str) -> None:
 def test_a_deep_image_comes_back_as_one(tmp_path: Path) -> None:
     image = write_clip(tmp_path / "a.png", 1, codec="png", pix_fmt="rgb48be", container="rawvideo")
     assert run("roundtrip", image, "-o", tmp_path / "out.png").exit_code == 0
-    with VideoReader(tmp_path / "out.png") as video:
+    with open_clip(tmp_path / "out.png") as video:
         assert video.info.pix_fmt == "rgb48be"
         rgb = next(iter(video)).rgb
     assert len(np.unique(rgb)) > 256

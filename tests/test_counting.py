@@ -11,14 +11,14 @@ import pytest
 from tests.clips import write_clip
 from tests.commands import run
 from tests.test_reading import read
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 
 RATE = Fraction(25)
 OPEN_GOP = "open-gop=1:keyint=12:bframes=3:scenecut=0"
 
 
 def counted(path: Path) -> tuple[int, bool, Fraction]:
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         return video.count_frames(), video.info.is_count_exact, video.info.rate
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.clips import NTSC, moving_frames, write_clip
 from tests.test_color import LUMA
-from vae3d_cli.video import ColorTags, PngWriter, ReadOptions, Timing, VideoReader, VideoWriter, is_deep
+from vae3d_cli.video import ColorTags, PngWriter, ReadOptions, Timing, VideoWriter, is_deep, open_clip
 from vae3d_cli.video.deep import deep_pix_fmt, from_rgb16, to_8_bit, to_16_bit, to_rgb16
 
 
@@ -57,7 +57,7 @@ def test_a_lossless_file_goes_through_the_reader_and_back_bit_for_bit(
     path = write_clip(tmp_path / "a.mp4", 3, 64, 48, pix_fmt=pix_fmt, frames=made, options=options)
     with av.open(str(path)) as container:
         stored = [planes_of(frame) for frame in container.decode(video=0)]
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert (video.info.color.matrix, video.info.color.range) == (matrix, tags.range)
         back = [planes_of(from_rgb16(frame.rgb, pix_fmt, video.info.color)) for frame in video]
     for before, after in zip(stored, back, strict=True):
@@ -118,13 +118,13 @@ def test_rgb_of_16_bits_is_read_bit_for_bit(tmp_path: Path, codec: str, pix_fmt:
     path = write_clip(
         tmp_path / f"a{suffix}", 1, codec=codec, pix_fmt=pix_fmt, container=container, frames=iter([frame])
     )
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         (back,) = list(video)
         assert video.notes == ()
     assert np.array_equal(back.rgb, rgb)
     if suffix == ".png":
         PngWriter(tmp_path / "b.png").write(rgb)
-        with VideoReader(tmp_path / "b.png") as video:
+        with open_clip(tmp_path / "b.png") as video:
             assert video.info.pix_fmt == "rgb48be"
             assert np.array_equal(next(iter(video)).rgb, rgb)
 
@@ -178,7 +178,7 @@ def test_h264_is_10_bit_in_the_subsampling_of_the_source(tmp_path: Path, source:
     ) as writer:
         for rgb in frames:
             writer.write(rgb)
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert video.info.pix_fmt == expected
         assert video.info.color == tags
         back = [frame.rgb for frame in video]
@@ -189,7 +189,7 @@ def test_h264_is_10_bit_in_the_subsampling_of_the_source(tmp_path: Path, source:
 
 def test_a_deep_video_is_resized_and_turned_in_its_bits(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", 2, 64, 48, codec="ffv1", pix_fmt="yuv420p10le")
-    with VideoReader(path, ReadOptions(size=(20, 30), deinterlace=True)) as video:
+    with open_clip(path, ReadOptions(size=(20, 30), deinterlace=True)) as video:
         frames = [frame.rgb for frame in video]
     assert [(frame.shape, frame.dtype) for frame in frames] == [((3, 30, 20), np.dtype(np.uint16))] * 2
 

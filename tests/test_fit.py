@@ -21,7 +21,7 @@ from vae3d_cli.training.data import (
 )
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.klt import SAMPLING_SHARE, BlockStatistics, blocks_of
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path) -> None:
     clip, cache = write_clip(tmp_path / "clip.mp4", 5), FrameCache(tmp_path / "frames")
     first = cache.frames(clip)
     assert first.shape == (5, 3, 24, 32)
-    with VideoReader(clip) as video:
+    with open_clip(clip) as video:
         assert np.array_equal(first, np.stack([frame.rgb for frame in video]))
     (entry,) = cache.folder.iterdir()
     stamp = entry.stat().st_mtime_ns
@@ -146,7 +146,7 @@ def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path) -> None:
 
 def test_deep_clips_are_kept_in_8_bits(tmp_path: Path, cache: FrameCache) -> None:
     deep = write_clip(tmp_path / "deep.mp4", 5, pix_fmt="yuv420p10le")
-    with VideoReader(deep) as video:
+    with open_clip(deep) as video:
         frames = np.stack([frame.rgb for frame in video])
     assert frames.dtype == np.uint16
     kept = cache.frames(deep)

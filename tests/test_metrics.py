@@ -24,14 +24,14 @@ from vae3d_cli.metrics import (
     check_gates,
     psnr_of_mse,
 )
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 
 SAMPLE = Path(__file__).parent.parent / "examples" / "cups.mp4"
 
 
 def real_frames(num_frames: int = 2) -> list[Tensor]:
     """The first frames of the sample clip."""
-    with VideoReader(SAMPLE) as video:
+    with open_clip(SAMPLE) as video:
         return [torch.from_numpy(frame.rgb) for _, frame in zip(range(num_frames), video, strict=False)]
 
 

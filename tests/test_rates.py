@@ -11,7 +11,7 @@ import pytest
 from tests.clips import NTSC, read_back, write_clip
 from tests.commands import run
 from tests.test_cli_reading import metadata_of
-from vae3d_cli.video import Frame, Timing, VideoReader
+from vae3d_cli.video import Frame, Timing, open_clip
 from vae3d_cli.video.filters import at_rate
 
 MS = Fraction(1, 1000)
@@ -108,8 +108,8 @@ def test_rate_fits_into_a_header() -> None:
 
 def test_durations_that_fit_the_times_are_kept(tmp_path: Path) -> None:
     clip, _ = recorded(tmp_path / "a.webm", 9)
-    with VideoReader(clip) as video:
+    with open_clip(clip) as video:
         assert [frame.duration for frame in video] == [0] * 9
     clip = write_clip(tmp_path / "a.mp4", 9, rate=NTSC)
-    with VideoReader(clip) as video:
+    with open_clip(clip) as video:
         assert {frame.duration * video.info.time_base for frame in video} == {1 / NTSC}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tests.clips import NTSC, moving_frames, write_clip
 from vae3d_cli.codec.memory import peak_memory_bytes
 from vae3d_cli.errors import VideoError
-from vae3d_cli.video import ColorTags, Frame, ReadOptions, VideoInfo, VideoReader
+from vae3d_cli.video import ColorTags, Frame, ReadOptions, VideoInfo, open_clip
 from vae3d_cli.video.conversion import Conversion
 from vae3d_cli.video.deep import from_rgb16, to_16_bit
 from vae3d_cli.video.filters import at_rate
@@ -31,7 +31,7 @@ EIGHT += [(0, -1, -1, 0)]
 
 
 def read(path: Path, **options: object) -> tuple[list[Frame], VideoInfo, tuple[str, ...]]:
-    with VideoReader(path, ReadOptions(**options)) as video:  # type: ignore[arg-type]
+    with open_clip(path, ReadOptions(**options)) as video:  # type: ignore[arg-type]
         return list(video), video.info, video.notes
 
 
@@ -476,6 +476,6 @@ def test_a_cut_y4m_is_seen_in_a_pipe_too(tmp_path: Path, monkeypatch: pytest.Mon
     path = cut(lossy_clip(tmp_path / "a.y4m"), 0.15)
     with path.open("rb") as file:
         monkeypatch.setattr("vae3d_cli.video.pipes.STDIN_FD", file.fileno())
-        with VideoReader(None) as video, pytest.raises(VideoError, match="<stdin>: the video is damaged"):
+        with open_clip(None) as video, pytest.raises(VideoError, match="<stdin>: the video is damaged"):
             list(video)
     assert os.path.exists(path)  # noqa: PTH110

@@ -19,7 +19,7 @@ from tests.test_cli_reading import metadata_of
 from tests.test_reading import ONE, read, rgb_frames
 from vae3d_cli.errors import VideoError
 from vae3d_cli.geometry import MAX_SIDE_PX
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 
 RATE = Fraction(25)
 BOTH = Disposition.default, Disposition.default
@@ -312,7 +312,7 @@ def test_sides_that_no_latents_file_may_have_are_refused_before_the_work(tmp_pat
     assert_failed(run("roundtrip", long, "-o", tmp_path / "out.mp4"), 1, message)
     edge = av.VideoFrame(MAX_SIDE_PX, 8, "gray")
     path = write_clip(tmp_path / "edge.y4m", 1, MAX_SIDE_PX, 8, codec="wrapped_avframe", pix_fmt="gray", frames=[edge])
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert video.info.width == MAX_SIDE_PX
 
 

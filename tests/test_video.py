@@ -15,12 +15,12 @@ import pytest
 from tests.clips import NTSC, moving_frames, read_back, write_clip
 from tests.commands import PATIENCE_SECONDS
 from vae3d_cli.errors import UsageError, VideoError
-from vae3d_cli.video import ColorTags, EncoderOptions, PngWriter, Timing, VideoReader, VideoWriter, check_output_video
+from vae3d_cli.video import ColorTags, EncoderOptions, PngWriter, Timing, VideoWriter, check_output_video, open_clip
 from vae3d_cli.video.pipes import PipeReader, PipeWriter
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         return [frame.rgb for frame in video]
 
 
@@ -36,12 +36,12 @@ def write(path: Path, frames: list[np.ndarray], timing: Timing, color: ColorTags
 
 def test_a_clip_is_read_frame_by_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 83, 270, 182)
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         info = video.info
         stamps = [frame.pts for frame in video]
     assert (info.width, info.height, info.rate, info.estimated_num_frames) == (270, 182, NTSC, 83)
     assert [pts * info.time_base for pts in stamps] == [n / NTSC for n in range(83)]
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert video.count_frames() == 83
 
 
@@ -66,7 +66,7 @@ def test_a_still_image_is_a_clip_of_one_frame(tmp_path: Path, suffix: str) -> No
 def test_variable_times_are_kept_and_constant_ones_are_recognised(tmp_path: Path) -> None:
     base, stamps = Fraction(1, 90000), [0, 3003, 6007, 6008, 30000, 33003]
     path = write_clip(tmp_path / "a.mp4", stamps=(base, stamps))
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         pts = np.array([frame.pts for frame in video])
         timing = Timing.of(video.info.rate, video.info.time_base, pts)
         assert timing.pts is not None
@@ -82,7 +82,7 @@ def test_variable_times_are_kept_and_constant_ones_are_recognised(tmp_path: Path
 def test_what_is_written_has_its_size_rate_and_tags(tmp_path: Path, suffix: str, tags: ColorTags) -> None:
     frames = moving_frames(7, 48, 32)
     path = write(tmp_path / f"a{suffix}", frames, Timing(NTSC), tags)
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert (video.info.width, video.info.height, video.info.rate) == (48, 32, NTSC)
         # VP9 always says a range.
         assert video.info.color == (tags if tags.range or suffix != ".webm" else replace(tags, range=1))
@@ -93,13 +93,13 @@ def test_what_is_written_has_its_size_rate_and_tags(tmp_path: Path, suffix: str,
 
 def test_an_odd_size_is_written_as_444(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", moving_frames(2, 17, 33), Timing(NTSC))
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert (video.info.width, video.info.height, video.info.pix_fmt) == (17, 33, "yuv444p")
 
 
 def test_an_rgb_source_is_written_as_bt709(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", moving_frames(2, 32, 32), Timing(NTSC), ColorTags(0, 2, 1, 13))
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         assert video.info.color == ColorTags(1, 1, 1, 1)
 
 
@@ -143,7 +143,7 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
 
 def test_missing_time_stamps_are_filled_in(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.h264", 6, options={"bf": "0"}, container="h264")
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         pts = np.array([frame.pts for frame in video])
     assert len(pts) == 6
     assert (np.diff(pts) > 0).all()
@@ -220,7 +220,7 @@ def test_a_pipe_is_written_whole_and_quiet_after_a_failure() -> None:
 def test_every_container_is_read_from_a_pipe(tmp_path: Path, name: str, size: int, options: dict[str, str]) -> None:
     codec = "wrapped_avframe" if name.endswith("y4m") else "libx264"
     path = write_clip(tmp_path / name, 40, size, 64, codec=codec, options=options)
-    script = "from vae3d_cli.video import VideoReader\nwith VideoReader(None) as v: print(sum(1 for _ in v))"
+    script = "from vae3d_cli.video import open_clip\nwith open_clip(None) as v: print(sum(1 for _ in v))"
     result = subprocess.run(
         [sys.executable, "-c", script],
         input=path.read_bytes(),

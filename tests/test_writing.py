@@ -17,10 +17,10 @@ from vae3d_cli.video import (
     ColorTags,
     EncoderOptions,
     Timing,
-    VideoReader,
     VideoWriter,
     check_output_video,
     check_size,
+    open_clip,
     suffix_of,
 )
 from vae3d_cli.video.deep import to_8_bit
@@ -54,7 +54,7 @@ def write(
 
 def rgb_of(path: Path) -> list[np.ndarray]:
     """Frames of 8 bits, of whatever depth the file is."""
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         return [to_8_bit(frame.rgb) if frame.rgb.dtype == np.uint16 else frame.rgb for frame in video]
 
 
@@ -111,7 +111,7 @@ def test_a_container_without_tags_gets_bt601_and_a_note(tmp_path: Path, suffix: 
 @pytest.mark.parametrize("color", [HD, UHD, ColorTags(6, 1, 6, 6)])
 def test_a_container_with_tags_keeps_all_four(tmp_path: Path, suffix: str, codec: str, color: ColorTags) -> None:
     assert write(tmp_path / f"a{suffix}", moving_frames(3, 64, 32), color=color, codec=codec) == []
-    with VideoReader(tmp_path / f"a{suffix}") as video:
+    with open_clip(tmp_path / f"a{suffix}") as video:
         assert video.info.color == color
 
 
@@ -142,7 +142,7 @@ def test_lossless_gives_the_rgb_bit_for_bit(
 def test_the_default_codecs_of_lossless_are_rgb_h264_and_ffv1(tmp_path: Path) -> None:
     for suffix, codec, pix_fmt in ((".mp4", "h264", "gbrp"), (".mkv", "ffv1", "bgr0")):
         write(tmp_path / f"a{suffix}", moving_frames(2, 32, 32), lossless=True)
-        with VideoReader(tmp_path / f"a{suffix}") as video:
+        with open_clip(tmp_path / f"a{suffix}") as video:
             assert (video.info.codec, video.info.pix_fmt) == (codec, pix_fmt)
 
 
@@ -152,7 +152,7 @@ def test_crf_preset_and_pixel_format_reach_the_encoder(tmp_path: Path) -> None:
     write(tmp_path / "bad.mp4", frames, crf=45.0, preset="veryfast")
     write(tmp_path / "444.mp4", frames, pix_fmt="yuv444p")
     assert (tmp_path / "good.mp4").stat().st_size > 4 * (tmp_path / "bad.mp4").stat().st_size
-    with VideoReader(tmp_path / "444.mp4") as video:
+    with open_clip(tmp_path / "444.mp4") as video:
         assert video.info.pix_fmt == "yuv444p"
     assert b"subme=2" in (tmp_path / "good.mp4").read_bytes()  # what x264 says of veryfast
 
@@ -211,7 +211,7 @@ def test_an_odd_size_is_444_with_a_note_unless_another_was_asked_for(tmp_path: P
     assert notes == ["65x47 is odd: written as 4:4:4"]
     with pytest.raises(VideoError, match="takes no 65x47 as yuv420p: give --pix-fmt yuv444p"):
         check_size(Path("a.mp4"), EncoderOptions(codec=codec, pix_fmt="yuv420p"), 65, 47)
-    with VideoReader(tmp_path / "a.mp4") as video:
+    with open_clip(tmp_path / "a.mp4") as video:
         assert (video.info.width, video.info.height) == (65, 47)
 
 
@@ -243,7 +243,7 @@ def test_a_container_without_time_stamps_gets_a_constant_rate_and_a_note(tmp_pat
     timing = Timing(NTSC, Fraction(1, 90000), np.array([0, 3003, 6007, 6008, 30000]))
     notes = write(tmp_path / f"a{suffix}", moving_frames(5, 48, 32), timing)
     assert any("constant rate" in note for note in notes)
-    with VideoReader(tmp_path / f"a{suffix}") as video:
+    with open_clip(tmp_path / f"a{suffix}") as video:
         assert video.info.rate == NTSC
         stamps = [frame.pts * video.info.time_base for frame in video]
     assert [stamp - stamps[0] for stamp in stamps] == [n / NTSC for n in range(5)]

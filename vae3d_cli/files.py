@@ -207,17 +207,18 @@ def is_read_once(path: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def copy_of_pipe(path: Path | None, head: bytes = b"") -> Iterator[Path]:
-    """A FIFO or standard input (`None`) as a temporary file, with `head` put back in front.
+def copy_of_pipe(path: Path | None, head: bytes = b"", fd: int | None = None) -> Iterator[Path]:
+    """A FIFO or standard input (`None`) as a temporary file, with `head`, what was read of it from `fd`, in front.
 
     Raises:
         InputError: It cannot be read, or there is no room for it.
     """
     with tempfile.NamedTemporaryFile(prefix="vae3d-") as copy, contextlib.ExitStack() as stack:
         try:
-            pipe = STDIN_FD if path is None else stack.enter_context(path.open("rb")).fileno()
+            if fd is None:
+                fd = STDIN_FD if path is None else stack.enter_context(path.open("rb")).fileno()
             copy.write(head)
-            while data := os.read(pipe, _COPY_BYTES):
+            while data := os.read(fd, _COPY_BYTES):
                 copy.write(data)
             copy.flush()
         except OSError as error:

@@ -29,7 +29,7 @@ from vae3d_cli.model.posterior import Posterior
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.training.data import CLIP_SUFFIXES, PHOTO_SUFFIXES, FrameCache, find_files, hold_out, scene_of
 from vae3d_cli.training.fit import fit
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 from vae3d_cli.weights import EMBEDDED, Model, load_model
 
 HELD_OUT = (
@@ -67,7 +67,7 @@ def read_frames(path: Path) -> Tensor:
     Raises:
         VideoError: The clip is shorter, or cannot be read.
     """
-    with VideoReader(path) as video:
+    with open_clip(path) as video:
         frames = [to_8_bit(torch.from_numpy(frame.rgb)) for frame in islice(video, NUM_FRAMES)]
     if len(frames) < NUM_FRAMES:
         raise VideoError(f"{path}: has {len(frames)} frames, and the protocol takes {NUM_FRAMES}; take it away")

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.clips import write_clip
+from tests.pictures import other_profile, smooth
 from vae3d_cli.codec import encode_video
 from vae3d_cli.errors import LatentsError, VideoError
 from vae3d_cli.latents import LatentsReader
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 from vae3d_cli.weights import Model
 
 KINDS = {
@@ -63,7 +64,7 @@ def read_latents(path: Path) -> None:
 def read_video(path: Path) -> None:
     """All of it, as encode would; what says that it is longer than it can be is not read to its end."""
     try:
-        with VideoReader(path) as video:
+        with open_clip(path) as video:
             for number, frame in enumerate(video):
                 assert frame.rgb.shape == (3, video.info.height, video.info.width)
                 if number > 200:
@@ -112,6 +113,32 @@ def test_hostile_headers_are_refused_without_a_large_allocation(
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", claimed) + text + whole[8 + size :])
     read_latents(path)
+
+
+PICTURES: dict[str, dict[str, object]] = {
+    "PNG": {"icc_profile": other_profile()},
+    "JPEG": {},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "WEBP": {"save_all": True, "append_images": [smooth(96, 64, 1)]},
+    "AVIF": {"save_all": True, "append_images": [smooth(96, 64, 1)]},
+    "GIF": {"save_all": True, "append_images": [smooth(96, 64, 1)]},
+    "BMP": {},
+    "JPEG2000": {},
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+@fuzzed(40)
+@given(damage, lengths)
+def test_damaged_pictures_are_read_or_refused(
+    tmp_path: Path, kind: str, patches: list[tuple[float, bytes]], length: float | None
+) -> None:
+    whole = tmp_path / "whole"
+    if not whole.exists():
+        smooth().save(whole, kind, **PICTURES[kind])
+    path = tmp_path / "a"
+    path.write_bytes(damaged(whole.read_bytes(), patches, length))
+    read_video(path)
 
 
 @fuzzed(60)

@@ -16,7 +16,7 @@ from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import AnyPath, as_path
 from vae3d_cli.latents import kind_of_latents
-from vae3d_cli.video import VideoReader
+from vae3d_cli.video import open_clip
 from vae3d_cli.weights import Model
 
 
@@ -80,7 +80,7 @@ class Encoding:
             dtype = self._options.latents_dtype or self._model.dtype
             self._spool = stack.enter_context(latents_spool(self._place, dtype))
             refuse_latents(self._source)
-            video = stack.enter_context(VideoReader(self._source, self._options.reading))
+            video = stack.enter_context(open_clip(self._source, self._options.reading))
             self._reading = stack.enter_context(Reading(video, self._options, self.has_read))
             self._stack = stack.pop_all()
 

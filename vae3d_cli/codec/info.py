@@ -10,7 +10,7 @@ from vae3d_cli.errors import VideoError
 from vae3d_cli.files import STDIN_NAME, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import latents_shape, padded_num_frames, padded_size_px
 from vae3d_cli.latents import ForeignHeader, LatentsHeader, LatentsReader, kind_of_latents
-from vae3d_cli.video import VideoInfo, VideoReader
+from vae3d_cli.video import VideoInfo, open_clip
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _describe(path: Path, name: str, copy_of: str | None, config: VaeConfig) -> 
                 latents.pts is not None,
                 (*latents.notes, *_left_open(latents)),
             )
-    with VideoReader(path, copy_of=copy_of) as video:
+    with open_clip(path, copy_of=copy_of) as video:
         num_frames = video.count_frames()
         return VideoDescription(name, video.info, num_frames, config, video.notes)
 

@@ -40,7 +40,7 @@ def to_pixels(frames: list[NDArray[Any]], config: VaeConfig, device: torch.devic
     # Few devices have uint16 and all have int32.
     stacked = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack).to(device)
     height, width = stacked.shape[-2:]
-    pixels = stacked[None].float() / (white / 2) - 1
+    pixels = stacked[None].float().div_(white / 2).sub_(1)
     right, bottom = padded_size_px(width, config) - width, padded_size_px(height, config) - height
     return F.pad(pixels, (0, right, 0, bottom, 0, 0), mode="replicate")
 

@@ -29,7 +29,7 @@ from vae3d_cli.files import FileStamp, sha256_of
 from vae3d_cli.geometry import MAX_SIDE_PX
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.model.posterior import Posterior
-from vae3d_cli.video import Timing, VideoReader
+from vae3d_cli.video import Clip, Timing
 from vae3d_cli.weights import Model
 
 # The least that is exact: more would only take memory, since each latent frame goes through by itself.
@@ -70,7 +70,7 @@ class Reading:
             or its frames have a longer side than a latents file may have.
     """
 
-    def __init__(self, video: VideoReader, options: EncodeOptions, has_ended: Event | None = None) -> None:
+    def __init__(self, video: Clip, options: EncodeOptions, has_ended: Event | None = None) -> None:
         width, height = video.info.width, video.info.height
         if max(width, height) > MAX_SIDE_PX:
             raise VideoError(
@@ -199,7 +199,7 @@ def _header(
     )
 
 
-def _stamp(video: VideoReader) -> tuple[Path, FileStamp] | None:
+def _stamp(video: Clip) -> tuple[Path, FileStamp] | None:
     """The file that is read, as it is now; what is no file, or a copy of one that is read once, has no such name."""
     path = video.path
     return None if path is None or video.base_name is None or not path.is_file() else (path, FileStamp.of(path))

@@ -30,7 +30,7 @@ from vae3d_cli.files import STDIN_NAME, AnyPath, as_path, copy_of_pipe, is_read_
 from vae3d_cli.geometry import TileSizes, tile_borders
 from vae3d_cli.latents import VAE3D, LatentsHeader, LatentsSpool
 from vae3d_cli.metrics import Extras, FidelityMeter
-from vae3d_cli.video import PNG, AudioCopy, EncoderOptions, Frame, Span, VideoReader, check_audio, suffix_of
+from vae3d_cli.video import PNG, AudioCopy, Clip, EncoderOptions, Frame, Span, check_audio, open_clip, suffix_of
 from vae3d_cli.weights import Model
 
 # The videos that can be written, and how many frames they show side by side.
@@ -80,7 +80,7 @@ def roundtrip_video(
             spool.write(stack.enter_context(binary_output(paths["latents"])), clip.header, clip.timing.pts)
         videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), stack, options.reading.stream)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
-        video = stack.enter_context(VideoReader(path, options.reading, copy_of=copy_of))
+        video = stack.enter_context(open_clip(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
         decoded = decode_clip(
             spool,
@@ -138,13 +138,13 @@ def _reading(
 ) -> Iterator[Reading]:
     """The frames of a file, once it is known that the videos can be written of it."""
     refuse_latents(path)
-    with VideoReader(path, options.reading, copy_of=copy_of) as video:
+    with open_clip(path, options.reading, copy_of=copy_of) as video:
         _check_videos(outputs, encoder, video)
         with Reading(video, replace(options, format=VAE3D)) as reading:
             yield reading
 
 
-def _check_videos(outputs: Mapping[str, Path | None], encoder: EncoderOptions, video: VideoReader) -> None:
+def _check_videos(outputs: Mapping[str, Path | None], encoder: EncoderOptions, video: Clip) -> None:
     """See that the videos can be written of a clip of this size, before it is worked on."""
     for name in _videos_of(outputs):
         check_video(outputs[name], encoder, _PANELS[name] * video.info.width, video.info.height, name=video.name)

@@ -21,8 +21,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add what two convolutions make of `x`."""
         hidden: Tensor = self.conv1(F.leaky_relu(x, 0.2))
-        correction: Tensor = self.conv2(F.leaky_relu(hidden, 0.2))
-        return x + correction
+        correction: Tensor = self.conv2(F.leaky_relu_(hidden, 0.2))  # in place: of a photo each is gigabytes
+        return correction.add_(x)
 
 
 class ChannelNorm(nn.LayerNorm):

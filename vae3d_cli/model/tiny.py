@@ -82,7 +82,8 @@ class TinyEncoder(nn.Module):
     def correct(self, frames: Tensor, cache: TemporalCache) -> Tensor:
         """What the network adds to the linear moments of frames `[B, 3, 4, H, W]`, a single one four times."""
         x = frames.flatten(1, 2).to(self.conv_in.weight.dtype, memory_format=torch.channels_last)
-        x = self.conv_in(F.pixel_unshuffle(x, 2))
+        x = F.pixel_unshuffle(x, 2)  # by itself: what it was made of is as large, and goes before the next is there
+        x = self.conv_in(x)
         for block in self.half_blocks:
             x = block(x)
         x = self.to_quarter(F.pixel_unshuffle(x, 2))

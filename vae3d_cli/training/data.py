@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae3d_cli.errors import OutputError, VideoError
 from vae3d_cli.files import atomic_output, visible_files
-from vae3d_cli.video import VideoReader, to_8_bit
+from vae3d_cli.video import open_clip, to_8_bit
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def make_folder(folder: Path, option: str) -> None:
 def _decode(path: Path, output: Path) -> int:
     """Write the frames of a clip or a photo, rounded to 8 bits, as an array of numpy's, and return their number."""
     count = 0
-    with VideoReader(path) as video, output.open("wb") as file:
+    with open_clip(path) as video, output.open("wb") as file:
 
         def write_header() -> None:
             # It leaves room for any number of frames, so that it can be written again when they are counted.

@@ -18,6 +18,7 @@ from vae3d_cli.errors import VideoError
 from vae3d_cli.video.damage import ffmpeg_log
 from vae3d_cli.video.encoding import CONTAINERS
 from vae3d_cli.video.opening import READ_ERRORS, best_track, open_input, video_tracks
+from vae3d_cli.video.picture_files import is_picture_file
 from vae3d_cli.video.timing import Timing
 
 _TRIAL_PACKETS = 4
@@ -156,6 +157,8 @@ def check_audio(path: Path, suffix: str, *, copy_of: str | None = None) -> bool:
         VideoError: The file cannot be read, or the container cannot hold its audio.
     """
     name, container = copy_of or str(path), CONTAINERS[suffix]
+    if is_picture_file(path):
+        return False
     with _errors(name), _open(path, name) as source:
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
         if not streams:

@@ -69,6 +69,7 @@ class ColorTags:
 
 
 BT709 = ColorTags(matrix=1, range=1, primaries=1, transfer=1)
+SRGB = ColorTags(matrix=MATRIX_RGB, range=2, primaries=1, transfer=13)
 
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:

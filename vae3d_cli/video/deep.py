@@ -82,6 +82,12 @@ def to_16_bit(rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return rgb.astype(np.uint16) * np.uint16(257)
 
 
+def full_scale(codes: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
+    """Codes of so many bits to full scale 65535, rounded."""
+    top = (1 << bits) - 1
+    return codes if top == WHITE else ((codes.astype(np.uint32) * WHITE + top // 2) // top).astype(np.uint16)
+
+
 def to_rgb16(frame: av.VideoFrame, tags: ColorTags) -> NDArray[np.uint16]:
     """Planar RGB `[3, H, W]`, full scale 65535, of a decoded frame of a deep format with convertible tags."""
     layout = _Layout.of(frame.format.name)

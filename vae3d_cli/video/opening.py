@@ -12,7 +12,7 @@ import av
 
 from vae3d_cli.errors import VideoError
 from vae3d_cli.files import why_not_there
-from vae3d_cli.video.pipes import PipeReader, open_stdin
+from vae3d_cli.video.pipes import PipeReader
 
 # Formats that name other files or streams: reading them would open what the user did not name.
 _PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sap", "sdp", "webm_dash_manifest"}
@@ -37,29 +37,29 @@ class Track:
 
 
 def open_container(
-    path: Path | None, name: str, stack: contextlib.ExitStack
+    source: Path | PipeReader, name: str, stack: contextlib.ExitStack
 ) -> tuple[av.container.InputContainer, Callable[[], int | None]]:
-    """Open a file, or standard input where `path` is `None`, until `stack` closes.
+    """Open a file or a pipe until `stack` closes.
 
     With it comes a function that says how many bytes it has, once all was read; `None` where nobody knows.
 
     Raises:
         VideoError: It is none of a local file's formats.
     """
-    if path is None:
-        source: object = stack.enter_context(open_stdin())
-    else:
+    if isinstance(source, Path):
         try:
-            path.stat()
+            source.stat()
         except FileNotFoundError as error:
-            raise VideoError(f"{name}: {why_not_there(path, error)}") from error
-        source = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
-    container = stack.enter_context(open_input(source, name))
+            raise VideoError(f"{name}: {why_not_there(source, error)}") from error
+        file: object = os.path.abspath(source)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
+    else:
+        file = source
+    container = stack.enter_context(open_input(file, name))
 
     def num_bytes() -> int | None:
         if isinstance(source, PipeReader):
             return source.num_bytes
-        return path.stat().st_size if path is not None and path.is_file() else None
+        return source.stat().st_size if source.is_file() else None
 
     return container, num_bytes
 

@@ -1,12 +1,17 @@
 """Which way up a video is shown: quarter turns and flips, as a display matrix has them."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
+# PyAV wraps all side data of a frame to give one kind. It frees the name of an ICC profile twice, which kills the
+# process, and raises where it has no name for a kind: LCEVC, the views of stereo video and EXIF, by FFmpeg's numbers.
+_UNREADABLE = ("ICC_PROFILE", "28", "29", "30", "31")
 # Signs of a display matrix's (a, b, c, d), where a pixel (x, y) is shown at (ax + cy, bx + dy): whether x and y change
 # places first, and which of the two are then mirrored.
 _ORIENTATIONS = {
@@ -19,6 +24,16 @@ _ORIENTATIONS = {
     (0, -1, 1, 0): (True, False, True),
     (0, -1, -1, 0): (True, True, True),
 }
+# The same of the values of EXIF's tag.
+_OF_EXIF = {
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,11 @@ class Orientation:
     mirrored_x: bool = False
     mirrored_y: bool = False
     known: bool = True
+
+    @classmethod
+    def of_exif(cls, value: object) -> "Orientation":
+        """That of the EXIF tag, 1 to 8; any other value says nothing."""
+        return cls(*_OF_EXIF.get(value, ())) if isinstance(value, int) else cls()
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "Orientation":
@@ -60,13 +80,26 @@ def _sign(value: int) -> int:
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """The nine integers of a frame's display matrix."""
-    try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # side data that this PyAV has no name for; only the angle is left
-        one = 1 << 16
-        turns = {0: None, 90: (0, -one, 0, one, 0), -90: (0, one, 0, -one, 0), 180: (-one, 0, 0, 0, -one)}
-        return turns.get(abs(frame.rotation) if abs(frame.rotation) == 180 else frame.rotation, (1, 1, 0, 1, 1))
+    data = _without(frame, _UNREADABLE).side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
     buffer: Any = data  # it has the buffer protocol; its types do not say so
     return tuple(int(value) for value in np.frombuffer(bytes(buffer)[:36], "<i4"))  # what follows is padding
+
+
+def _without(frame: av.VideoFrame, kinds: tuple[str, ...]) -> av.VideoFrame:
+    """The same frame without these kinds of side data."""
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    for kind in kinds:
+        deletion = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(deletion)
+        last = deletion
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    kept = graph.pull()
+    assert isinstance(kept, av.VideoFrame)
+    return kept

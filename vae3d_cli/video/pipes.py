@@ -6,8 +6,8 @@ these turn it into `Interrupted`, fail once, and stay quiet afterwards.
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from vae3d_cli.errors import Interrupted
 from vae3d_cli.files import STDIN_FD, STDOUT_FD, copy_of_pipe
@@ -90,20 +90,21 @@ class PipeWriter:
 
 
 @contextlib.contextmanager
-def open_stdin() -> Iterator["PipeReader | BinaryIO"]:
-    """Standard input as a file that PyAV can read any container from.
+def open_pipe(path: Path | None, needs_file: Callable[[bytes], bool]) -> Iterator["PipeReader | Path"]:
+    """Standard input (`None`) or a FIFO, to read any clip from.
 
-    An mp4 whose index comes after its data cannot be read from a pipe and is copied to a temporary file first.
+    A clip that cannot be read from a pipe is copied to a temporary file first: an mp4 whose index comes after its data,
+    and one of which `needs_file` says so by its first bytes.
     """
-    head = b""
-    while len(head) < _HEAD_BYTES and (data := os.read(STDIN_FD, _HEAD_BYTES - len(head))):
-        head += data
-    reader = PipeReader(STDIN_FD, head)
-    if not _index_comes_late(head):
-        yield reader
-        return
-    with copy_of_pipe(None, head) as copy, copy.open("rb") as file:
-        yield file
+    with contextlib.ExitStack() as stack:
+        fd = STDIN_FD if path is None else stack.enter_context(path.open("rb", buffering=0)).fileno()
+        head = b""
+        while len(head) < _HEAD_BYTES and (data := os.read(fd, _HEAD_BYTES - len(head))):
+            head += data
+        if _index_comes_late(head) or needs_file(head):
+            yield stack.enter_context(copy_of_pipe(path, head, fd))
+        else:
+            yield PipeReader(fd, head)
 
 
 def _index_comes_late(head: bytes) -> bool:

@@ -1,54 +1,28 @@
-"""Videos and images as a context-managed iterator of planar RGB frames."""
+"""Videos as a context-managed iterator of planar RGB frames."""
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 
 from vae3d_cli.errors import VideoError
-from vae3d_cli.files import STDIN_NAME, base_name_of
-from vae3d_cli.video.color import ColorTags
+from vae3d_cli.video.clip import Clip, VideoInfo
 from vae3d_cli.video.conversion import DROPPED_TRANSPARENCY, Conversion
 from vae3d_cli.video.counting import in_decoding_order
 from vae3d_cli.video.crop import Crop
 from vae3d_cli.video.damage import Decoding, ffmpeg_log
 from vae3d_cli.video.deep import is_deep
-from vae3d_cli.video.filters import Frame, ReadOptions, at_rate, deinterlaced
+from vae3d_cli.video.filters import Frame, ReadOptions, deinterlaced
 from vae3d_cli.video.opening import READ_ERRORS, Track, choose_track, open_container, reason
+from vae3d_cli.video.pipes import PipeReader
 from vae3d_cli.video.timing import Stamps, Timing
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """Facts of a video, from its container and its first frame; the number of frames and the rate may be guesses.
-
-    Sizes, rate and time base are those of the frames that the reader gives: upright, and after its filters. Counting
-    the frames sets `rate` and `is_count_exact`.
-    """
-
-    width: int
-    height: int
-    rate: Fraction
-    time_base: Fraction
-    sample_aspect_ratio: Fraction
-    pix_fmt: str
-    bit_depth: int
-    color: ColorTags
-    container: str
-    codec: str
-    estimated_num_frames: int | None
-    is_count_exact: bool = True
-
-
-class VideoReader:
-    """An iterator over the frames of a video or image; `None` reads standard input, `copy_of` names what a file copies.
-
-    Every frame comes upright, in the order and number of the video. Time stamps that are missing or do not increase are
-    mended. `notes` are what is worth saying of what was read so far.
+class VideoReader(Clip):
+    """Reads a video with FFmpeg, and pictures of the kinds that only FFmpeg has.
 
     Raises:
         VideoError: The file cannot be read, has no video, or is damaged and `options` do not allow that.
@@ -57,25 +31,21 @@ class VideoReader:
     def __init__(
         self,
         path: Path | None,
-        options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+        source: Path | PipeReader,
+        options: ReadOptions,
         *,
         copy_of: str | None = None,
     ) -> None:
-        named = None if copy_of else path
-        self.name = copy_of or (STDIN_NAME if path is None else str(path))
-        self.base_name = base_name_of(named)
-        self.path = path
-        self._options = options
-        self._stack = contextlib.ExitStack()
+        super().__init__(path, options, copy_of=copy_of)
+        self._source = source
         self._interlaced = self._deepens = False
-        self.num_read = 0
 
     def __enter__(self) -> "VideoReader":
         """Open the video and decode its first frame."""
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(ffmpeg_log())
             with self._errors():
-                self._container, num_bytes = open_container(self.path, self.name, stack)
+                self._container, num_bytes = open_container(self._source, self.name, stack)
                 track = choose_track(self._container, self.name, self._options.stream)
                 self._stream = stream = track.stream
                 self._notes = _notes_of(track, self._options.stream)
@@ -102,26 +72,6 @@ class VideoReader:
                 self.info = self._describe(first)
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the video."""
-        self.close()
-
-    def close(self) -> None:
-        """Read no more; what is known of the video stays."""
-        self._stack.close()
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Go through the frames, once."""
-        frames = self._frames()
-        if self._options.rate is not None:
-            frames = at_rate(frames, self._time_base, self._rate, self._options.rate)
-        with self._errors():
-            for frame in frames:
-                yield frame
-                self.num_read += 1
 
     def count_frames(self) -> int:
         """Count the frames without decoding them; nothing can be read after it.
