@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "vae3d_cli"
 ALLOWED = {
     "errors": set(),
     "config": set(),
-    "files": {"errors"},
+    "temporary": set(),
+    "files": {"errors", "temporary"},
     "remote": {"errors", "files"},
     "geometry": {"config"},
     "pickles": set(),
@@ -28,9 +29,11 @@ ALLOWED = {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
     "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
-    "batch": {"codec", "config", "errors", "execution", "files", "geometry", "latents", "remote", "weights"},
-    "report": {"codec", "latents", "metrics", "video"},
-    "console": set(),
+    "batch": {
+        *("codec", "config", "errors", "execution", "files", "geometry", "latents", "remote", "temporary", "weights")
+    },
+    "report": {"codec", "files", "latents", "metrics", "temporary", "video"},
+    "console": {"errors"},
     "cli": {
         *(
             "batch",
@@ -43,6 +46,7 @@ ALLOWED = {
             "metrics",
             "remote",
             "report",
+            "temporary",
             "training",
             "video",
         ),
@@ -65,9 +69,9 @@ CONFINED = {
     "ray": {"batch"},
     "fsspec": {"remote"},
 }
-WITHOUT_TORCH = {"errors", "config", "files", "remote", "geometry", "video", "console"}
+WITHOUT_TORCH = {"errors", "config", "temporary", "files", "remote", "geometry", "video", "console"}
 # Imported when `vae3d --help` runs: nothing that takes long to load may be at their top level.
-QUICK = {"cli", "console", "errors", "files", "remote", "geometry", "config", "__init__", "__main__"}
+QUICK = {"cli", "console", "errors", "temporary", "files", "remote", "geometry", "config", "__init__", "__main__"}
 SLOW = {"torch", "av", "fsspec", "huggingface_hub", "numpy", "rich", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

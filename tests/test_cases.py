@@ -89,6 +89,21 @@ def test_case_42_a_file_size_limit_is_one_line_and_keeps_the_old_file(tmp_path: 
     assert files_in(tmp_path) == ["in", "out.mkv"]
 
 
+@pytest.mark.parametrize("big", [["--lossless", "-o", "out.mkv"], ["--report", "out.html"]], ids=" ".join)
+def test_no_output_of_a_roundtrip_appears_where_there_is_no_room_for_another(tmp_path: Path, big: list[str]) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 16, 64, 48)
+    process = start(
+        *("roundtrip", clip, "-q", "--csv", "small.csv", "--latents", "small.safetensors", *big),
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+    )
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    reason = f"vae3d: error: {big[-1]}: File too large; nothing was written\n"
+    assert (process.returncode, errors.decode()) == (1, reason)
+    assert files_in(tmp_path) == ["clip.mp4"]
+
+
 def test_case_44_an_output_is_replaced_on_request_with_its_mode_kept(tmp_path: Path, latents: Path) -> None:
     out = tmp_path / "out.mp4"
     out.write_bytes(b"old")

@@ -175,7 +175,7 @@ def test_a_spool_that_fails_is_one_line_and_stops_no_other(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("redirection", "status"), [("2>&-", 0), (">&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)], ids=lambda value: str(value)
+    ("redirection", "status"), [("2>&-", 0), (">&-", 1), ("<&-", 0), ("<&- >&- 2>&-", 1)], ids=lambda value: str(value)
 )
 def test_closed_standard_streams_do_no_harm(clip: Path, redirection: str, status: int) -> None:
     command = f'"{sys.executable}" -m vae3d_cli encode "{clip}" -o "{clip.parent}/out.safetensors" {redirection}'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import atomic_output, check_output, same_file, spool_folder
+from vae3d_cli.files import OutputGroup, atomic_output, check_output, same_file, spool_folder
 
 
 def test_the_name_appears_only_when_all_is_written(tmp_path: Path) -> None:
@@ -35,6 +35,34 @@ def test_a_failed_run_leaves_the_old_file_and_nothing_else(tmp_path: Path, error
         fail_half_way()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outputs_of_a_group_appear_together(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    with OutputGroup() as group:
+        for path in paths:
+            with atomic_output(path, group) as temporary:
+                temporary.write_bytes(b"new")
+        assert not any(path.exists() for path in paths)
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_no_output_of_a_group_appears_where_one_fails(tmp_path: Path) -> None:
+    def write(last: str) -> None:
+        with OutputGroup() as group:
+            with atomic_output(tmp_path / "a", group) as temporary:
+                temporary.write_bytes(b"new")
+            with atomic_output(tmp_path / last, group) as temporary:
+                temporary.write_bytes(b"new")
+                if last == "fails":
+                    raise OSError(28, os.strerror(28))
+                (tmp_path / last).mkdir()  # so that it cannot take its name
+
+    with pytest.raises(OutputError, match="fails: No space left on device"):
+        write("fails")
+    with pytest.raises(OutputError, match="folder: Is a directory"):
+        write("folder")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
 def test_a_full_disk_is_said_of_the_output(tmp_path: Path) -> None:

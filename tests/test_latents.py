@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -208,6 +209,26 @@ def test_impossible_metadata_are_named(tmp_path: Path, key: str, value: str | No
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path, tensors: dict[str, torch.Tensor], reason: str) -> None:
     with pytest.raises(LatentsError, match=reason):
         open_bytes(tmp_path, save(tensors, FULL_HEADER.to_metadata() | {"posterior": "mode"}))
+
+
+def test_a_file_larger_than_the_address_space_is_read(tmp_path: Path) -> None:
+    num_latent_frames = 1 << 21
+    shape, size = (16, num_latent_frames, 8, 8), 2 * 16 * 64 * num_latent_frames  # 4 GiB, of holes
+    header = replace(HEADER, num_frames=4 * num_latent_frames - 3, height=64, width=64)
+    tensors = {"latents": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]}}
+    text = json.dumps({"__metadata__": header.to_metadata(), **tensors}).encode()
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + size)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), limits[1]))
+    try:
+        with LatentsReader(path) as reader:
+            assert not reader.read(num_latent_frames - 1, num_latent_frames).any()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_a_file_cut_under_the_reader_is_an_error(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ Three lines each:
     decode_video("clip.safetensors", "clip.decoded.mp4")
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+# Nothing is imported before the program has its signals in hand: typing takes several milliseconds.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import (
@@ -40,4 +40,6 @@ def __getattr__(name: str) -> object:
     """What the library offers, imported when it is asked for: `vae3d --help` needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'codec')}"), name)

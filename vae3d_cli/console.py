@@ -5,9 +5,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from vae3d_cli.errors import PrintError
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
 # Rich is imported where it is used: `--help` and errors need none of it.
@@ -51,19 +54,32 @@ class _LogLines(logging.Handler):
 
 
 def print_path(path: str) -> None:
-    """The path of a result, byte for byte, for the next program."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
-    sys.stdout.buffer.flush()
+    """The path of a result, byte for byte, for the next program.
+
+    Raises:
+        PrintError: Standard output does not take it.
+    """
+    with _results() as stream:
+        stream.flush()
+        stream.buffer.write(os.fsencode(path) + b"\n")
 
 
 def print_json(text: str, *, to_stderr: bool) -> None:
-    """One JSON object on a line."""
-    print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """One JSON object on a line.
+
+    Raises:
+        PrintError: Standard output does not take it.
+    """
+    with _results(to_stderr=to_stderr) as stream:
+        stream.write(f"{text}\n")
 
 
 def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = False) -> None:
-    """A table of names and values."""
+    """A table of names and values.
+
+    Raises:
+        PrintError: Standard output does not take it.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -71,13 +87,16 @@ def print_rows(title: str, rows: list[tuple[str, str]], *, to_stderr: bool = Fal
     table = Table(title=Text(_one_line(title)), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(name, style="bold"), Text(_one_line(value), overflow="fold"))
-    Console(stderr=to_stderr, highlight=False).print(table)
+    _print_rich(table, Console(stderr=to_stderr, highlight=False))
 
 
 def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], *, to_stderr: bool = False) -> None:
     """A table with a header; all but its first two columns are figures.
 
     On a terminal too narrow for the figures each row is a table of its own.
+
+    Raises:
+        PrintError: Standard output does not take it.
     """
     from rich.console import Console
     from rich.table import Table
@@ -99,7 +118,7 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], *, to_std
             table.add_column(column, justify="right", min_width=max(len(cells[index]) for cells in (columns, *rows)))
     for row in rows:
         table.add_row(*(Text(_one_line(cell)) for cell in row))
-    console.print(table)
+    _print_rich(table, console)
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -200,8 +219,34 @@ class Bars:
         yield
 
 
+@contextmanager
+def _results(*, to_stderr: bool = False) -> Iterator[TextIO]:
+    """The stream for results; a reader of a pipe that went away stays a `BrokenPipeError`."""
+    try:
+        stream = sys.stderr if to_stderr else sys.stdout
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard error" if to_stderr else "standard output"
+        raise PrintError(f"{name}: {error.strerror or error}") from error
+
+
+def _print_rich(table: "RenderableType", console: "Console") -> None:
+    with _results(to_stderr=console.stderr) as stream:
+        with console.capture() as capture:  # Rich would end the program where a reader goes away
+            console.print(table)
+        stream.write(capture.get())
+
+
 def _print_line(text: str) -> None:
-    print(_one_line(text), file=sys.stderr, flush=True)
+    try:
+        print(_one_line(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # nobody can be told
+        pass
 
 
 def _one_line(text: str) -> str:

@@ -49,6 +49,10 @@ class OutputError(Vae3dError):
     """An output that may not or cannot be written."""
 
 
+class PrintError(Vae3dError):
+    """A result that standard output does not take; the run ends, for none can be printed any more."""
+
+
 class Interrupted(Exception):  # noqa: N818 - it is not an error
     """A signal arrived while a foreign library was calling us.
 

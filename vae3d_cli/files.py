@@ -5,19 +5,20 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from vae3d_cli.errors import InputError, OutputError
+from vae3d_cli.temporary import temporary_file
 
 STDIN_NAME = "<stdin>"
 STDIN_FD, STDOUT_FD = 0, 1
+STDOUT_NAME = "standard output"
 _COPY_BYTES = 1 << 20
-_TEMPORARY = ".vae3d-"
 AnyPath = str | os.PathLike[str]
 
 
@@ -99,6 +100,20 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
         raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; name another output") from error
 
 
+def check_stdout_is_open() -> None:
+    """See that standard output can be written to.
+
+    Raises:
+        OutputError: It is closed, or open for reading.
+    """
+    try:
+        is_writable = fcntl.fcntl(STDOUT_FD, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        is_writable = False
+    if not is_writable:
+        raise OutputError(f"{STDOUT_NAME} is closed; redirect it to a file or a pipe")
+
+
 @dataclass(frozen=True, slots=True)
 class FileStamp:
     """By what a change of a file is seen without reading it: its size, and when its bytes and its entry changed.
@@ -152,53 +167,77 @@ def same_file(a: Path, b: Path) -> bool:
         return False
 
 
+class OutputGroup:
+    """Outputs that take their names together when its context ends, once all are written: all of them, or none."""
+
+    def __init__(self) -> None:
+        self._cleanup = contextlib.ExitStack()
+        self._written: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> "OutputGroup":
+        """Use it as a context."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Have the outputs appear, unless something failed.
+
+        Raises:
+            OutputError: One of them cannot take its name.
+        """
+        with self._cleanup, contextlib.ExitStack() as undoing:
+            if kind is None:
+                for temporary, path in self._written:
+                    with _errors_of(path):
+                        target = path.resolve()
+                        is_new = not target.exists()
+                        temporary.replace(target)
+                        if is_new:
+                            undoing.callback(target.unlink, missing_ok=True)
+                undoing.pop_all()
+                for folder in {path.resolve().parent for _, path in self._written}:
+                    with contextlib.suppress(OSError):  # the outputs are there; some file systems sync no folder
+                        _sync(folder)
+
+    def add(self, temporary: Path, path: Path, cleanup: contextlib.ExitStack) -> None:
+        """Take a file that is written, which `path` is to be the name of."""
+        self._written.append((temporary, path))
+        self._cleanup.push(cleanup)
+
+
 @contextlib.contextmanager
-def atomic_output(path: Path) -> Iterator[Path]:
+def atomic_output(path: Path, group: OutputGroup | None = None) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes the name on success and is gone on failure.
 
-    A symbolic link stays a link, an existing file keeps its mode, and a device or a FIFO is written straight.
+    It takes the name when the `group` that it belongs to does. A symbolic link stays a link, an existing file keeps its
+    mode, and a device or a FIFO is written straight.
 
     Raises:
         OutputError: The folder cannot be written to, or the disk is full; the old file is still there.
     """
-    try:
-        if is_special(path):
+    if is_special(path):
+        with _errors_of(path):
             yield path
-        else:
-            with _replacement(path.resolve()) as temporary:
-                yield temporary
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}; nothing was written") from error
+        return
+    with contextlib.ExitStack() as stack:
+        group = group or stack.enter_context(OutputGroup())
+        with _errors_of(path):
+            target = path.resolve()
+            cleanup = stack.enter_context(contextlib.ExitStack())
+            temporary = cleanup.enter_context(temporary_file(target.parent, target.suffix))
+            temporary.chmod(_mode_of(target))
+            yield temporary
+            _sync(temporary)
+            group.add(temporary, path, cleanup.pop_all())
 
 
 @contextlib.contextmanager
-def _replacement(target: Path) -> Iterator[Path]:
-    """A temporary file in the folder of `target` that replaces it if all goes well."""
-    # Named before it is made: a signal may come at any time, and then it must be known what to take away.
-    temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.part{target.suffix}")
-    handle = None
+def _errors_of(path: Path) -> Iterator[None]:
     try:
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.chmod(_mode_of(target))
-        yield temporary
-        _sync(temporary)
-        temporary.replace(target)
-        with contextlib.suppress(OSError):  # the output is there; some file systems cannot sync a folder
-            _sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        if handle is not None:
-            os.close(handle)
-
-
-def remove_orphans(folder: Path) -> None:
-    """Remove the temporary files of runs that were killed; that of a run which lives is locked by it."""
-    for path in [*folder.glob(f"{_TEMPORARY}*.part*")]:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; nothing was written") from error
 
 
 def is_read_once(path: Path | None) -> bool:
@@ -213,20 +252,21 @@ def copy_of_pipe(path: Path | None, head: bytes = b"", fd: int | None = None) ->
     Raises:
         InputError: It cannot be read, or there is no room for it.
     """
-    with tempfile.NamedTemporaryFile(prefix="vae3d-") as copy, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
+            copy = stack.enter_context(temporary_file(Path(tempfile.gettempdir())))
             if fd is None:
                 fd = STDIN_FD if path is None else stack.enter_context(path.open("rb")).fileno()
-            copy.write(head)
-            while data := os.read(fd, _COPY_BYTES):
-                copy.write(data)
-            copy.flush()
+            with copy.open("wb") as file:
+                file.write(head)
+                while data := os.read(fd, _COPY_BYTES):
+                    file.write(data)
         except OSError as error:
             raise InputError(
                 f"{path or STDIN_NAME}: {error.strerror} while it was copied to {tempfile.gettempdir()}; set TMPDIR "
                 "to a folder with more space"
             ) from error
-        yield Path(copy.name)
+        yield copy
 
 
 def is_special(path: Path) -> bool:

@@ -13,8 +13,8 @@ from vae3d_cli.batch.manifests import Manifests
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.batch.tasks import Deliver, Outcome, Task, Watch, failure, run_tasks
 from vae3d_cli.codec import Progress
-from vae3d_cli.files import remove_orphans
 from vae3d_cli.remote import RemotePath
+from vae3d_cli.temporary import remove_orphans
 from vae3d_cli.weights import Model
 
 

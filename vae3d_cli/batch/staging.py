@@ -1,7 +1,5 @@
 """What stands on this machine for the objects of a clip while it is encoded."""
 
-import secrets
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from vae3d_cli.errors import StoreError
 from vae3d_cli.files import FileStamp
 from vae3d_cli.latents import MUSUBI
 from vae3d_cli.remote import Location, RemotePath
+from vae3d_cli.temporary import TemporaryFolder
 
 _SOURCE, _OUTPUT, _EXISTING = "source", "output", "existing"
 
@@ -25,8 +24,7 @@ class Staging:
 
     def __init__(self, clip: Clip, stopped: Event) -> None:
         self._clip, self._stopped = clip, stopped
-        # Named before it is made: a signal may come at any time, and then it must be known what to take away.
-        self._folder = Path(tempfile.gettempdir()) / f"vae3d-{secrets.token_hex(8)}"
+        self._folder = TemporaryFolder()
         self._names: dict[str, str] = {}
         self.source = self._stand_in(clip.source, _SOURCE)
         self.output = self._stand_in(clip.output, _OUTPUT)
@@ -37,7 +35,7 @@ class Staging:
     def close(self) -> None:
         """Remove the copies."""
         if self._names:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
 
     def fetch(self, path: Location) -> Path:
         """The source of the clip, or the output that is there already, as a file; it is downloaded once.
@@ -87,13 +85,13 @@ class Staging:
     def _stand_in(self, path: Location | None, folder: str) -> Path | None:
         if not isinstance(path, RemotePath):
             return path
-        copy = self._folder / folder / path.name
+        copy = self._folder.path / folder / path.name
         self._names[str(copy)] = path.url
         return copy
 
     def _make_folder(self, path: RemotePath, folder: Path) -> None:
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.make()
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise StoreError(

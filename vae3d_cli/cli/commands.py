@@ -23,6 +23,7 @@ from vae3d_cli.cli.clips import encode_all, plan_encode
 from vae3d_cli.cli.convert import convert
 from vae3d_cli.cli.engines import EngineOptions, engine_for
 from vae3d_cli.cli.guard import guarded
+from vae3d_cli.cli.help import Command, Commands
 from vae3d_cli.cli.jobs import Target, plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
 from vae3d_cli.cli.reporting import REPORT
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="vae3d",
+    cls=Commands,
     help="Turn video into the latents of a causal 3D VAE and back, and measure what is lost.",
     epilog="vae3d COMMAND --help says more. Standard input and output are written as -.",
     no_args_is_help=True,
@@ -62,10 +64,10 @@ def main(
 
 
 app.add_typer(models.app)
-app.command()(train)
+app.command(cls=Command)(train)
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def encode(
     inputs: options.ClipInputs = None,
@@ -117,7 +119,7 @@ def encode(
     encode_all(plan, settings, partial(engine_for, engine_options, model, device, dtype, threads, format_, settings))
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def decode(
     inputs: options.LatentsInputs,
@@ -187,7 +189,7 @@ def decode(
     decode_jobs(jobs, settings, codec_options, model, lambda name: load(name, device, dtype, threads, settings))
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def roundtrip(
     inputs: options.Inputs,
@@ -235,7 +237,7 @@ def roundtrip(
     verbose: options.Verbose = False,
     progress: options.ShowProgress = True,
 ) -> None:
-    """Encode and decode videos, and report what was lost: PSNR, SSIM, flicker and more."""
+    """Encode and decode videos, and measure what is lost."""
     settings = Settings(force, skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress)
     targets = {
         "recon": Target("-o", output, lambda stem: f"{stem}.mp4"),
@@ -260,10 +262,10 @@ def roundtrip(
     roundtrip_jobs(jobs, settings, codec_options, encoder, extras, gates, load_model, per_frame=per_frame)
 
 
-app.command()(convert)
+app.command(cls=Command)(convert)
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def info(
     files: Annotated[
@@ -278,7 +280,7 @@ def info(
     json: options.Json = False,
     progress: options.ShowProgress = True,
 ) -> None:
-    """Say what a latents file holds, or what a video is and how it would be padded."""
+    """Show what a latents file or a video holds."""
     settings = Settings(json=json, progress=progress)
     if verify:
         verify_all(files, settings)

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path, PurePath
 
 from vae3d_cli.errors import OutputError, UsageError
-from vae3d_cli.files import check_input, check_output, same_file
+from vae3d_cli.files import check_input, check_output, check_stdout_is_open, same_file
 
 PIPE = "-"
 
@@ -114,13 +114,17 @@ def _place_common(target: Target) -> list[Path | None]:
 
 
 def check_stdout(option: str, given: str | None) -> None:
-    """See that an output that goes to standard output does not go to a terminal.
+    """See that standard output, where it is an output, takes bytes and is no terminal.
 
     Raises:
-        UsageError: It does.
+        UsageError: It is a terminal.
+        OutputError: It is closed.
     """
-    if given == PIPE and sys.stdout.isatty():
+    if given != PIPE:
+        return
+    if sys.stdout.isatty():
         raise UsageError(f"{option} -: standard output is a terminal; redirect it or give it to a pipe")
+    check_stdout_is_open()
 
 
 def make_folders(job: Job) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from vae3d_cli.cli import options
 from vae3d_cli.cli.guard import guarded
+from vae3d_cli.cli.help import Command
 from vae3d_cli.cli.runner import Settings
 from vae3d_cli.console import print_json, print_path, print_rows, show_log
 from vae3d_cli.errors import UsageError
@@ -37,7 +38,7 @@ def models(
             print_rows(model.name, _rows(model))
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def pull(
     name: Annotated[

@@ -7,6 +7,7 @@ from vae3d_cli.cli.jobs import Job
 
 if TYPE_CHECKING:
     from vae3d_cli.codec import RoundtripResult, Viewer
+    from vae3d_cli.files import OutputGroup
     from vae3d_cli.metrics import GateResult
     from vae3d_cli.report import Exhibit, Measured
 
@@ -38,8 +39,8 @@ class Reporter:
 
             self._measured.append(Measured(job.model, result, self._exhibit, gates))
 
-    def write(self) -> None:
-        """Write the report, if anything could be measured.
+    def write(self, group: "OutputGroup | None" = None) -> None:
+        """Write the report, with the other outputs of the `group`, if anything could be measured.
 
         Raises:
             OutputError: It cannot be written.
@@ -47,4 +48,5 @@ class Reporter:
         if self._measured:
             from vae3d_cli.report import write_report
 
-            write_report(self._common[REPORT], self._measured)
+            measured, self._measured = self._measured, []  # once, whatever comes of it
+            write_report(self._common[REPORT], measured, group)

@@ -10,7 +10,7 @@ import typer
 from vae3d_cli.cli.guard import FAILED, report
 from vae3d_cli.cli.jobs import Job, is_done, make_folders
 from vae3d_cli.console import print_error, print_note
-from vae3d_cli.errors import Interrupted, UsageError
+from vae3d_cli.errors import Interrupted, PrintError, UsageError
 
 T = TypeVar("T")
 _MOST_NAMES = 100
@@ -96,7 +96,7 @@ class Failures:
         """Report and remember an error of this job; what ends the whole command goes on."""
         try:
             yield
-        except (UsageError, Interrupted, BrokenPipeError):
+        except (UsageError, Interrupted, PrintError, BrokenPipeError):
             raise
         except Exception as error:
             self.add(job.name, error)

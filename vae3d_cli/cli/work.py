@@ -62,6 +62,7 @@ def roundtrip_jobs(
         typer.Exit: A gate was missed, with status 3.
     """
     from vae3d_cli.codec import roundtrip_video
+    from vae3d_cli.files import OutputGroup
     from vae3d_cli.metrics import check_gates
 
     has_missed = False
@@ -78,7 +79,7 @@ def roundtrip_jobs(
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
         nonlocal has_missed
         model = load_once(job.model)
-        with progress_bar(job.name, show=settings.shows_progress) as update:
+        with OutputGroup() as group, progress_bar(job.name, show=settings.shows_progress) as update:
             result = roundtrip_video(
                 job.source,
                 model,
@@ -87,11 +88,14 @@ def roundtrip_jobs(
                 encoder=encoder,
                 extras=extras,
                 viewer=reporter.viewer(job),
+                group=group,
                 progress=update,
             )
-        result = replace(result, outputs=result.outputs | common)
-        gates = check_gates(result.fidelity, thresholds)
-        reporter.add(job, result, gates)
+            result = replace(result, outputs=result.outputs | common)
+            gates = check_gates(result.fidelity, thresholds)
+            reporter.add(job, result, gates)
+            if len(jobs) == 1:  # of several, the outputs of each appear when it is done
+                reporter.write(group)
         if settings.json or len(jobs) == 1:
             present.present_roundtrip(result, gates, settings, per_frame=per_frame)
         else:

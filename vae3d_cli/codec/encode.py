@@ -10,7 +10,7 @@ from types import TracebackType
 from vae3d_cli.codec.formats import check_format, place_of, write_latents
 from vae3d_cli.codec.memory import device_errors
 from vae3d_cli.codec.options import EncodeOptions, Progress, ignore_progress
-from vae3d_cli.codec.outputs import display_name, errors_of, latents_spool
+from vae3d_cli.codec.outputs import display_name, latents_spool, spool_errors
 from vae3d_cli.codec.reading import Reading
 from vae3d_cli.codec.results import EncodeResult
 from vae3d_cli.errors import VideoError
@@ -111,7 +111,7 @@ class Encoding:
     def _step(self) -> Iterator[None]:
         """Count the time of a step; its errors name the source, and a full disk the output."""
         start = time.perf_counter()
-        with device_errors(display_name(self._source)), errors_of(self._output):
+        with device_errors(display_name(self._source)), spool_errors(self._output):
             yield
         self._seconds += time.perf_counter() - start
 

@@ -1,7 +1,9 @@
 """Where results go: a file that appears whole or not at all, or standard output."""
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae3d_cli.errors import OutputError, VideoError
-from vae3d_cli.files import atomic_output, is_special, spool_folder
+from vae3d_cli.files import STDOUT_NAME, OutputGroup, atomic_output, is_special, spool_folder
 from vae3d_cli.latents import LatentsHeader, LatentsSpool
 from vae3d_cli.video import PNG, AudioCopy, ColorTags, EncoderOptions, PngWriter, Timing, VideoWriter, suffix_of
 from vae3d_cli.video.pipes import PipeWriter
@@ -32,8 +34,10 @@ def display_name(path: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def binary_output(path: Path | None) -> Iterator[PipeWriter]:
+def binary_output(path: Path | None, group: OutputGroup | None = None) -> Iterator[PipeWriter]:
     """What takes bytes, from the first to the last, and has passed on all of them when it returns.
+
+    A file takes its name when the `group` that it belongs to does.
 
     Raises:
         OutputError: It cannot be written.
@@ -42,7 +46,7 @@ def binary_output(path: Path | None) -> Iterator[PipeWriter]:
         with errors_of(None):
             yield PipeWriter()
     else:
-        with atomic_output(path) as temporary, temporary.open("wb", buffering=0) as file:
+        with atomic_output(path, group) as temporary, temporary.open("wb", buffering=0) as file:
             yield PipeWriter(file.fileno())
 
 
@@ -53,7 +57,7 @@ def latents_spool(output: Path | None, dtype: torch.dtype) -> Iterator[LatentsSp
     Raises:
         OutputError: There is no room for it.
     """
-    with errors_of(output), LatentsSpool(spool_folder(output), dtype) as spool:
+    with spool_errors(output), LatentsSpool(spool_folder(output), dtype) as spool:
         yield spool
 
 
@@ -65,27 +69,28 @@ def video_output(
     num_frames: int,
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008 - frozen
     audio: AudioCopy | None = None,
+    group: OutputGroup | None = None,
 ) -> Iterator[FrameWriter]:
     """A writer for `num_frames` frames of the clip that `header` describes: a video, or a still image.
 
-    A device or a FIFO is written as a pipe is.
+    A device or a FIFO is written as a pipe is; a file takes its name when the `group` that it belongs to does.
 
     Raises:
         OutputError: The file cannot be written.
         VideoError: The encoder or the container refuses the clip, or an image would have to hold several frames.
     """
-    name = "<stdout>" if path is None else str(path)
+    name = STDOUT_NAME if path is None else str(path)
     with contextlib.ExitStack() as stack:
         target: Path | PipeWriter | None = None
         if path is None:
-            stack.enter_context(errors_of(name))
+            stack.enter_context(errors_of(path))
         elif is_special(path):
-            stack.enter_context(errors_of(name))
+            stack.enter_context(errors_of(path))
             target = PipeWriter(stack.enter_context(path.open("wb", buffering=0)).fileno())
         else:
             if path.suffix.lower() == PNG and num_frames != 1:
                 raise VideoError(f"{name}: an image holds one frame and the clip has {num_frames}; name a video")
-            target = file = stack.enter_context(atomic_output(path))
+            target = file = stack.enter_context(atomic_output(path, group))
             if path.suffix.lower() == PNG:
                 yield PngWriter(file)
                 return
@@ -107,12 +112,17 @@ def video_output(
 
 
 @contextlib.contextmanager
-def errors_of(output: Path | str | None) -> Iterator[None]:
+def errors_of(output: Path | None) -> Iterator[None]:
     """Name the output, or standard output, that the disk has no room for; a reader that went away ends the run."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        name = "<stdout>" if output is None else output
-        raise OutputError(f"{name}: {error.strerror or error}; nothing was written") from error
+        name, rest = (STDOUT_NAME, "") if output is None else (output, "; nothing was written")
+        raise OutputError(f"{name}: {error.strerror or error}{rest}") from error
+
+
+def spool_errors(output: Path | None) -> AbstractContextManager[None]:
+    """Name the output whose spool the disk has no room for, or the folder for temporary files if it lies there."""
+    return errors_of(output if spool_folder(output) else Path(tempfile.gettempdir()))

@@ -26,7 +26,7 @@ from vae3d_cli.codec.results import RoundtripResult
 from vae3d_cli.codec.timer import Stopwatch
 from vae3d_cli.errors import VideoError
 from vae3d_cli.execution import TILED
-from vae3d_cli.files import STDIN_NAME, AnyPath, as_path, copy_of_pipe, is_read_once
+from vae3d_cli.files import STDIN_NAME, AnyPath, OutputGroup, as_path, copy_of_pipe, is_read_once
 from vae3d_cli.geometry import TileSizes, tile_borders
 from vae3d_cli.latents import VAE3D, LatentsHeader, LatentsSpool
 from vae3d_cli.metrics import Extras, FidelityMeter
@@ -51,15 +51,16 @@ def roundtrip_video(
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008
     viewer: Viewer | None = None,
     extras: Extras = Extras(),  # noqa: B008
+    group: OutputGroup | None = None,
     progress: Progress = ignore_progress,
 ) -> RoundtripResult:
     """Encode and decode the video `source` (`None` for standard input) and compare the pixels, frame by frame.
 
     `outputs` may hold a path for `recon`, the reconstruction; for `compare`, that beside the original and their
-    difference; for `latents`, whose format is our own; and for `csv`, a table of every frame's measures. `None` is
-    standard output; what exists is replaced. `encoder` says how the videos are written, with the audio of the source
-    copied into them; `extras` which further measures are taken. `viewer` is shown every frame. The video is read twice,
-    so memory does not grow with it; `progress` is told of every frame twice.
+    difference; for `latents` of our format; and for `csv`, the measures of every frame. `None` is standard output. In
+    the end all appear, with those of the `group` that they join, or none; what exists is replaced. `encoder` says how
+    the videos are written, with the audio of the source; `extras` which further measures are taken. `viewer` is shown
+    every frame. The video is read twice, so memory does not grow with it; `progress` is told of every frame twice.
 
     Raises:
         VideoError: The video cannot be read.
@@ -67,18 +68,17 @@ def roundtrip_video(
     """
     start, watch = time.perf_counter(), Stopwatch()
     source, paths = as_path(source), {name: as_path(path) for name, path in outputs.items()}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(device_errors(display_name(source)))
+    with device_errors(display_name(source)), contextlib.ExitStack() as stack:
+        group = group or stack.enter_context(OutputGroup())  # ends last, once all that is written in it is closed
         path, copy_of = _rereadable(source, stack)
         spool = stack.enter_context(latents_spool(paths.get("latents"), options.latents_dtype or model.dtype))
         with _reading(path, copy_of, options, paths, encoder) as reading:
             clip = reading.encode(spool, model, lambda done, total: progress(done, total and 2 * total))
         clip = clip.hashed() if viewer or "latents" in paths else clip
         first, num_frames = options.frames.start, clip.header.num_frames
-        # All outputs appear when the stack closes, or none.
         if "latents" in paths:
-            spool.write(stack.enter_context(binary_output(paths["latents"])), clip.header, clip.timing.pts)
-        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), stack, options.reading.stream)
+            spool.write(stack.enter_context(binary_output(paths["latents"], group)), clip.header, clip.timing.pts)
+        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), group, stack, options.reading.stream)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(open_clip(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))
@@ -95,7 +95,8 @@ def roundtrip_video(
         _compare(zip(originals, decoded.frames, strict=True), meter, videos, show)
         shape, fidelity = spool.shape, meter.result()
         if "csv" in paths:
-            stack.enter_context(binary_output(paths["csv"])).write(per_frame_csv(fidelity, clip.timing, num_frames))
+            out = stack.enter_context(binary_output(paths["csv"], group))
+            out.write(per_frame_csv(fidelity, clip.timing, num_frames))
     total = model.load_seconds + time.perf_counter() - start
     return RoundtripResult(
         input=display_name(source),
@@ -182,13 +183,14 @@ class _Videos:
         outputs: Mapping[str, Path | None],
         encoder: EncoderOptions,
         source: tuple[Path, str | None],
+        group: OutputGroup,
         stack: contextlib.ExitStack,
         track: int | None,
     ) -> "_Videos":
         """Those that were asked for, open; `source` is the file that is read, and what it is a copy of."""
         videos = cls(clip, model_name, track)
         for name in _videos_of(outputs):
-            videos._open(name, outputs[name], encoder, source, stack)
+            videos._open(name, outputs[name], encoder, source, group, stack)
         return videos
 
     def _open(
@@ -197,6 +199,7 @@ class _Videos:
         path: Path | None,
         encoder: EncoderOptions,
         source: tuple[Path, str | None],
+        group: OutputGroup,
         stack: contextlib.ExitStack,
     ) -> None:
         clip, suffix, audio = self._clip, suffix_of(path, encoder), None
@@ -210,7 +213,7 @@ class _Videos:
         header = clip.header
         if _PANELS[name] > 1:  # of 8 bits
             header = replace(header, width=_PANELS[name] * header.width, pix_fmt=None)
-        writer = stack.enter_context(video_output(path, header, clip.timing, num_frames, encoder, audio))
+        writer = stack.enter_context(video_output(path, header, clip.timing, num_frames, encoder, audio, group))
         self.notes += [f"{display_name(path)}: {note}" for note in writer.notes]
         self._writers[name] = stack.enter_context(beside_writing(writer, path))
 

@@ -1,18 +1,28 @@
 """The safetensors container: where its tensors lie, without mapping the file into memory."""
 
 import json
+import math
+import os
 import struct
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
+from typing import Any
 
 from vae3d_cli.errors import LatentsError
 from vae3d_cli.latents.header import FORMAT
 
 # Our headers take about a kilobyte, ComfyUI's hold a workflow; a longer one is refused before it is read.
 _MAX_HEADER_BYTES = 1 << 24
+# Of a value of each type that tools store latents and what belongs to them in.
+_DTYPE_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
 NOT_LATENTS = "not a vae3d latents file; a video is encoded first, with vae3d encode"
 
 
@@ -64,7 +74,9 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_structure(path: Path) -> Structure:
-    """The header of a safetensors file, checked by safetensors itself.
+    """The header of a safetensors file, checked against the size of the file.
+
+    Not by safetensors, which maps the file for that: one that is cut meanwhile would kill the process.
 
     Raises:
         LatentsError: It is none, or is damaged.
@@ -76,16 +88,36 @@ def read_structure(path: Path) -> Structure:
         if size > _MAX_HEADER_BYTES:
             raise LatentsError(NOT_LATENTS)
         text = file.read(size)
+        num_bytes = os.fstat(file.fileno()).st_size - 8 - size
     try:
-        # Checks sizes, offsets, holes and overlaps. pread: a mapped file that is cut would kill the process.
-        with safe_open(path, "np", backend="pread"):
-            pass
         found = json.loads(text)
-    except (SafetensorError, ValueError, RecursionError) as error:
+        metadata = {key: str(value) for key, value in (found.pop("__metadata__", None) or {}).items()}
+        _check_layout(found, num_bytes)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LatentsError(f"the file is damaged or cut short ({error}); take a whole copy of it") from error
-    metadata = found.pop("__metadata__", None) or {}
     entries = {
-        name: Entry(str(part["dtype"]), tuple(part["shape"]), 8 + size + int(part["data_offsets"][0]))
+        name: Entry(part["dtype"], tuple(part["shape"]), 8 + size + part["data_offsets"][0])
         for name, part in found.items()
     }
-    return Structure(entries, {key: str(text) for key, text in metadata.items()})
+    return Structure(entries, metadata)
+
+
+def _check_layout(found: dict[str, Any], num_bytes: int) -> None:
+    """See that the tensors follow one another from the first byte of the data to the last, each of its size.
+
+    Raises:
+        ValueError, TypeError, KeyError: They do not.
+    """
+    position = 0
+    for name, part in sorted(found.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+        start, stop = part["data_offsets"]
+        shape = part["shape"]
+        if any(type(number) is not int or number < 0 for number in (start, stop, *shape)):
+            raise ValueError(f"the shape or the place of {name!r} is not of whole numbers")
+        if part["dtype"] not in _DTYPE_BITS:
+            raise ValueError(f"the type of {name!r} is unknown")
+        if start != position or 8 * (stop - start) != math.prod(shape) * _DTYPE_BITS[part["dtype"]]:
+            raise ValueError(f"the place of {name!r} does not fit its shape and its neighbours")
+        position = stop
+    if position != num_bytes:
+        raise ValueError(f"it has {num_bytes} bytes of data, its header says {position}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import tempfile
 from bisect import insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from vae3d_cli.codec.outputs import video_output
 from vae3d_cli.codec.overlap import beside_writing
 from vae3d_cli.latents import LatentsSpool
 from vae3d_cli.report.histogram import ChannelHistogram, channel_histograms
+from vae3d_cli.temporary import TemporaryFolder
 from vae3d_cli.video import EncoderOptions
 
 # Frames near the median so far that are kept, since it moves; and evenly over the clip, since it may move far.
@@ -63,8 +63,8 @@ class Exhibit:
         """The viewer that `roundtrip_video` takes."""
         self.histograms = channel_histograms(latents, clip.header.posterior)
         chosen = _Chosen(self._wanted)
-        with tempfile.TemporaryDirectory(prefix="vae3d-") as folder:
-            path = Path(folder) / "side-by-side.mp4"
+        with TemporaryFolder() as folder:
+            path = folder / "side-by-side.mp4"
             with _small_video(path, clip) as write:
 
                 def show(reference: Tensor, other: Tensor, psnr: float) -> None:

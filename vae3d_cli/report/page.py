@@ -14,6 +14,7 @@ from vae3d_cli import __version__
 from vae3d_cli.codec import RoundtripResult
 from vae3d_cli.codec.comparison import GAIN
 from vae3d_cli.codec.outputs import binary_output
+from vae3d_cli.files import OutputGroup
 from vae3d_cli.latents import LatentsHeader
 from vae3d_cli.metrics import TITLES, GateResult
 from vae3d_cli.report.exhibit import PICTURE_SIDE_PX, Exhibit
@@ -34,13 +35,15 @@ class Measured:
     gates: Sequence[GateResult] = ()
 
 
-def write_report(output: Path | None, measured: Sequence[Measured]) -> None:
+def write_report(output: Path | None, measured: Sequence[Measured], group: OutputGroup | None = None) -> None:
     """Write the page of some roundtrips to a file, or to standard output if there is none.
+
+    The file appears with the others of the `group`.
 
     Raises:
         OutputError: It cannot be written.
     """
-    with binary_output(output) as out:
+    with binary_output(output, group) as out:
         out.write(report_page(measured))
 
 

@@ -54,7 +54,7 @@ def read_state(path: Path) -> RunState:
         WeightsError: It is missing, damaged or of another version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt", backend="pread") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise WeightsError(f"{path}: not the state of a run of this version; start the run anew")
