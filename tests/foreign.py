@@ -15,6 +15,8 @@ MARKER = {"latent_format_version_0": torch.tensor([])}
 CACHE_NAME = "latents_3x3x4_float32"
 CACHE = {"architecture": "hunyuan_video", "width": "32", "height": "24", "format_version": "1.0.1", "frame_count": "9"}
 
+FRAMEPACK = {**CACHE, "architecture": "framepack"}
+
 
 def random_latents(channels: int = 16, num_frames: int = 3, height: int = 3, width: int = 4) -> Tensor:
     return torch.randn(channels, num_frames, height, width, generator=torch.Generator().manual_seed(0))
@@ -51,6 +53,7 @@ class Example:
 EXAMPLES = [
     Example("c_00000-009_0032x0024_hv.safetensors", "musubi", {CACHE_NAME: LATENTS}, CACHE, posterior="sample"),
     Example("c_latent.safetensors", "musubi-generated", {"latent": LATENTS}, scaled=True),
+    Example("f_0032x0024_fp.safetensors", "musubi", {CACHE_NAME: LATENTS}, FRAMEPACK, scaled=True, posterior="sample"),
     Example("c_00001_.latent", "comfyui", {"latent_tensor": LATENTS[None], **MARKER}, {"prompt": "{}"}),
     Example("latent-0-7.pt", "finetrainers", {"latents": LATENTS[None]}),
     Example("moments-0-7.pt", "finetrainers", {"latents": random_latents(32)[None]}, posterior="moments"),

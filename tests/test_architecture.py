@@ -22,13 +22,13 @@ ALLOWED = {
     # What all files of other tools hold are HunyuanVideo's latents: its config and sizes.
     "latents": {"config", "errors", "files", "geometry", "pickles"},
     "metrics": {"errors"},
-    "weights": {"config", "errors", "model", "pickles"},
+    "weights": {"config", "errors", "files", "model", "pickles"},
     "kernels": set(),
     "execution": {"config", "errors", "geometry", "kernels", "model"},
     "codec": {
         *("config", "errors", "execution", "files", "geometry", "latents", "metrics", "model", "video", "weights")
     },
-    "training": {"config", "errors", "files", "metrics", "model", "video", "weights"},
+    "training": {"config", "errors", "execution", "files", "metrics", "model", "video", "weights"},
     "batch": {
         *("codec", "config", "errors", "execution", "files", "geometry", "latents", "remote", "temporary", "weights")
     },

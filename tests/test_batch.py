@@ -214,6 +214,66 @@ def test_any_name_goes_through_a_list(tree: Path) -> None:
     assert names(Path("out")) == sorted(str(Path(name).with_suffix(".safetensors")) for name in odd)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "clips/a.mp4 ",
+        '"clips/a.mp4"',
+        "'clips/a.mp4'\t",
+        "\ufeffclips/a.mp4".encode("utf-16-le"),
+        "\ufeffclips/a.mp4\r\n".encode("utf-16-be"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("tree")
+def test_a_list_as_editors_and_powershell_write_it(line: str | bytes) -> None:
+    Path("list").write_bytes(line if isinstance(line, bytes) else line.encode())
+    assert run("encode", "--list", "list", "-q", "-o", "out").stdout == "out/clips/a.safetensors\n"
+
+
+def test_spaces_and_quotes_are_part_of_a_name_where_there_is_such_a_file(tree: Path) -> None:
+    for name in ("b.mp4 ", '"c.mp4"'):
+        shutil.copy(tree / "a.mp4", name)
+    Path("list").write_text('b.mp4 \n"c.mp4"\n')
+    assert run("encode", "--list", "list", "-q", "-o", "out").exit_code == 0
+    assert names(Path("out")) == ['"c.safetensors', "b.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b'{"path": "\\ud800.mp4"}', 2),
+        (b'{"path": "a\\u0000b.mp4"}', 2),
+        (b'{"path": ""}', 2),
+        (b'{"path": "clips/a.mp4", "output": "\\ud800"}', 2),
+        (b'{"path": "clips/a.mp4", "output": "a\\u0000"}', 2),
+        (b'{"path": "clips/a.mp4", "output": "' + b"x" * 300 + b'"}', 1),
+        (b"a\0b.mp4", 2),
+        (b"x" * 300 + b".mp4", 1),
+        (b"x" * 5000, 1),
+        (b'""', 1),
+        (b"\xff\xfe\x00\xd8", 2),
+    ],
+)
+@pytest.mark.usefixtures("tree")
+def test_an_absurd_name_in_a_list_is_one_line(text: bytes, status: int) -> None:
+    Path("list").write_bytes(text)
+    assert_failed(run("encode", "--list", "list", "-q", "-o", "out"), status, "")
+    assert "bug" not in run("encode", "--list", "list", "-q", "-o", "out").stderr
+
+
+def test_pictures_and_videos_that_cannot_be_read_are_named_or_counted(tree: Path) -> None:
+    for name in ("p.jxl", "q.heic", "r.vob", "s.jfif", "e.cr2", "f.txt"):
+        (tree / name).write_bytes(b"nothing")
+    os.mkfifo(tree / "pipe.mp4")
+    result = run("encode", "clips", "-r", "-o", "out")
+    assert result.exit_code == 1
+    assert "note: clips: 2 videos and images in it cannot be read and are left out, first clips/e.cr2" in result.stderr
+    for name in ("p.jxl", "q.heic", "r.vob", "s.jfif"):
+        assert f"vae3d: error: clips/{name}: " in result.stderr
+    assert "f.txt" not in result.stderr
+
+
 @pytest.mark.usefixtures("tree")
 def test_a_missing_list_and_a_call_without_inputs_say_what_to_do() -> None:
     assert_failed(run("encode", "--list", "none"), 1, "none: No such file or directory; check the name of the list")

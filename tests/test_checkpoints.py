@@ -3,7 +3,9 @@
 import argparse
 import json
 import logging
+import os
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -138,6 +140,23 @@ LAYOUTS: dict[str, Callable[[Path, Weights], Path]] = {
     "the original, wrapped in state_dict": lambda folder, weights: write_pickle(folder, {"state_dict": weights}),
     "the original, wrapped in module": lambda folder, weights: write_pickle(folder, {"module": weights, "epoch": 3}),
     "the original, wrapped in model": lambda folder, weights: write_pickle(folder, {"model": {"module": weights}}),
+    "the original, with a count of steps": lambda folder, weights: write_pickle(folder, {**weights, "global_step": 7}),
+    "the original, trained in parallel": lambda folder, weights: write_pickle(
+        folder, {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in weights.items()}}
+    ),
+    "the original, compiled": lambda folder, weights: write_file(
+        folder, {f"module._orig_mod.{name}": value for name, value in weights.items()}
+    ),
+    "the original, its decoder compiled": lambda folder, weights: write_file(
+        folder, {name.replace("decoder.", "decoder._orig_mod."): value for name, value in weights.items()}
+    ),
+    "one file in LDM's names, with a prefix": lambda folder, weights: write_file(
+        folder,
+        {
+            "cond_stage_model.weight": torch.zeros(1),
+            **{f"first_stage_model.{name}": value for name, value in in_ldm(weights).items()},
+        },
+    ),
     "the original, with a prefix": lambda folder, weights: write_pickle(folder, {**prefixed(weights), "epoch": 3}),
     "the original folder": write_original_folder,
     "diffusers' folder": write_folder,
@@ -432,10 +451,11 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
         ([torch.zeros(1)], "not of a dict of tensors"),
         (torch.zeros(1), "not of a dict of tensors"),
         ({1: torch.zeros(1)}, "not of a dict of tensors"),
-        ({**weights_of(SMALL), "epoch": 3}, "epoch in it is no plain tensor"),
-        ({"weight": torch.zeros(2, 2).to_sparse()}, "weight in it is no plain tensor"),
-        ({"weight": torch.zeros(2, device="meta")}, "weight in it is no plain tensor"),
-        (itself, "model in it is no plain tensor"),
+        ({**weights_of(SMALL), "conv.epoch": 3}, "conv.epoch in it is not a plain tensor"),
+        ({"weight": torch.zeros(2, 2).to_sparse()}, "weight in it is not a plain tensor"),
+        ({"weight": torch.zeros(2, device="meta")}, "weight in it is not a plain tensor"),
+        ({"weight": torch.zeros(1).expand(1 << 20, 1 << 20)}, "fewer values than that"),
+        (itself, "no weights in it"),
     ):
         assert_refused(write_pickle(tmp_path, content), reason)
 
@@ -451,7 +471,8 @@ def test_a_shard_that_is_not_there_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, weights_of(WIDE))
     shard = tmp_path / "diffusion_pytorch_model-00002-of-00002.safetensors"
     shard.unlink()
-    assert_refused(tmp_path, "No such file", by=shard)
+    index = tmp_path / "diffusion_pytorch_model.safetensors.index.json"
+    assert_refused(tmp_path, f"1 of the 2 files that it names are missing, first {shard.name}", by=index)
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"weight_map": {"a": "../a"}}', '{"weight_map": {"a": 1}}'])
@@ -471,15 +492,66 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({**weights, "loss.weight": torch.zeros(1)}, "loss.weight belongs to no part of the model"),
         ({**weights, name: torch.zeros(64, 64, 3, 3, 1)}, rf"{name} has the shape \[64, 64, 3, 3, 1\]"),
         ({**weights, VIDEO_CONV_IN: torch.zeros(1)}, rf"{VIDEO_CONV_IN} has the shape \[1\]"),
-        ({**weights, name: weights[name].to(torch.float8_e4m3fn)}, f"{name} is float8_e4m3fn"),
+        ({**weights, name: weights[name].to(torch.float8_e4m3fn)}, f"{name} is float8_e4m3fn, too coarse"),
         ({**weights, name: weights[name].int()}, f"{name} is int32"),
-        ({**weights, name: weights[name].double()}, f"{name} is float64"),
+        ({**weights, name: weights[name] / 0}, f"{name} holds values that are not finite"),
         (
             {**in_ldm(weights), "decoder.conv_norm_out.bias": torch.zeros(32)},
             "decoder.conv_norm_out.bias is in it twice",
         ),
     ):
         assert_refused(write_file(tmp_path, changed), reason)
+
+
+def test_fp64_is_rounded_to_fp32(tmp_path: Path) -> None:
+    weights = weights_of(WIDE)
+    doubled = {name: value.double() for name, value in weights.items()}
+    for path in (write_file(tmp_path, doubled), write_pickle(tmp_path, doubled)):
+        found = read_checkpoint(path)
+        assert all(torch.equal(value, weights[name]) for name, value in found.weights.items())
+        assert found.encoder_sha256 == Checkpoint(WIDE, weights, {}).encoder_sha256
+
+
+def test_a_count_of_steps_among_the_weights_is_left_out(tmp_path: Path) -> None:
+    weights = {**weights_of(WIDE), "global_step": torch.tensor(7)}
+    for path in (write_file(tmp_path, weights), write_pickle(tmp_path, weights)):
+        assert "global_step" not in load_model(str(path), device="cpu").network.state_dict()
+
+
+def test_a_compressed_pickle_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "vae.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(1 << 24))
+    assert_refused(path, "its parts are larger than itself")
+
+
+def test_what_is_not_a_file_is_never_opened(tmp_path: Path) -> None:
+    path = write_file(tmp_path, weights_of(SMALL))
+    pipe = tmp_path / "config.json"
+    os.mkfifo(pipe)
+    assert_refused(path, "a pipe, where a file is expected", by=pipe)
+    assert_refused(pipe, "a pipe, where a file is expected")
+    assert_refused(Path("/dev/zero"), "a device, where a file is expected")
+    pipe.unlink()
+    write_shards(tmp_path, weights_of(WIDE))
+    shard = tmp_path / "diffusion_pytorch_model-00001-of-00002.safetensors"
+    shard.unlink()
+    os.mkfifo(shard)
+    assert_refused(tmp_path / "diffusion_pytorch_model.safetensors.index.json", "a pipe, where a file", by=shard)
+
+
+def test_an_index_of_very_many_files_says_how_many_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "vae.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {f"w{i}": f"{i:06d}.safetensors" for i in range(100_000)}}))
+    assert_refused(path, "100000 of the 100000 files that it names are missing, first 000000.safetensors")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/b", "a\0b", "\ud800", "x" * 256, "\u00e9" * 128])
+def test_an_index_names_files_beside_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "vae.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": name}}))
+    assert_refused(path, "not a readable index .*is not the name of a file beside it")
 
 
 # --- names

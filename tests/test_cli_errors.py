@@ -59,6 +59,17 @@ def test_a_bad_video_is_one_line_and_leaves_nothing(tmp_path: Path, command: str
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("suffix", ["txt", "nfo", "ans", "asc", "diz", "c", "ts", "srt", "csv"])
+@pytest.mark.parametrize(
+    "line", ["A text of many words and no picture.", "1\n00:00:00,000 --> 00:00:02,000\nhi\n", "\x1b[31m"]
+)
+def test_text_is_not_a_video_whatever_its_name(tmp_path: Path, suffix: str, line: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_text(f"{line}\n" * 50)
+    assert_failed(run("encode", path), 1, f"{path}: ")
+    assert not path.with_suffix(".safetensors").exists()
+
+
 @pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "truncated"])
 def test_a_bad_latents_file_is_one_line_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
     path = make_bad(tmp_path, kind)
@@ -111,6 +122,14 @@ def test_the_input_is_never_its_own_output(clip: Path) -> None:
         ["encode", "CLIP", "--seed", "1"],
         ["encode", "CLIP", "--frames", "5:3"],
         ["encode", "CLIP", "--threads", "0"],
+        ["encode", "CLIP", "--threads", "100000000"],
+        ["decode", "CLIP", "--threads", "100000000"],
+        ["roundtrip", "CLIP", "--threads", "1025"],
+        ["train", "CLIP", "-o", "run", "--threads", "100000000"],
+        ["encode", "CLIP", "--workers", "100000000"],
+        ["encode", "CLIP", "--engine", "ray", "--worker-cpus", "1e300"],
+        ["encode", "CLIP", "--engine", "ray", "--worker-cpus", "nan"],
+        ["encode", "CLIP", "--engine", "ray", "--worker-gpus", "nan"],
         ["encode", "-"],
         ["encode", "-", "CLIP", "-o", "FOLDER"],
         ["encode", "CLIP", "CLIP", "-o", "FOLDER"],

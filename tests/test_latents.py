@@ -126,7 +126,10 @@ def test_a_spool_is_read_like_a_file() -> None:
 
 
 def test_latents_that_overflow_their_type_are_refused_where_they_are_made() -> None:
-    with LatentsSpool(None, torch.float16) as spool, pytest.raises(LatentsError, match="not finite as F16"):
+    with (
+        LatentsSpool(None, torch.float16) as spool,
+        pytest.raises(LatentsError, match="too large for F16; use"),
+    ):
         spool.append(torch.full((16, 1, 3, 4), 1e6))
 
 
@@ -183,6 +186,9 @@ def test_what_is_no_latents_file_is_refused(tmp_path: Path, data: bytes, reason:
         ("color", "[1]"),
         ("color", '{"matrix": "x", "range": 1, "primaries": 1, "transfer": 1}'),
         ("strategy", "[" * 100_000),
+        ("strategy", '{"name": NaN}'),
+        ("model", "x" * 1001),
+        ("latent_space", "x" * 100_000),
         ("encoder_sha256", None),
     ],
 )

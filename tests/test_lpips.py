@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import re
 import sys
@@ -133,9 +134,10 @@ def corrupt(weights: dict[str, Tensor], path: Path) -> None:
         (lambda weights, path: torch.save(weights | {"features.30.bias": torch.zeros(3)}, path), "alexnet or vgg16"),
         (lambda _weights, path: torch.save([1, 2], path), "not of a dict of tensors"),
         (lambda _weights, path: path.write_bytes(pickle.dumps(Path("/"))), "would run its code"),
-        (corrupt, "the checkpoint cannot be read"),
+        (corrupt, "not a readable checkpoint (damaged or cut short"),
         (lambda _weights, path: path.write_text("{}"), "not a readable checkpoint"),
         (lambda _weights, path: path.mkdir(), "Is a directory"),
+        (lambda _weights, path: os.mkfifo(path), "a pipe, where a file is expected"),
         (lambda _weights, _path: None, "No such file"),
     ],
 )

@@ -1,5 +1,6 @@
 """The manifest of a folder, and runs that go on where another stopped."""
 
+import json
 import os
 import random
 import shutil
@@ -369,6 +370,25 @@ def test_without_an_output_the_manifest_lies_in_the_folder(folder: Path) -> None
     assert not (folder / "sub" / NAME).exists()
 
 
+def odd_lines() -> Iterator[str]:
+    """Lines of a manifest of which one field is absurd."""
+    state: dict[str, object] = {"size": 1, "mtime_ns": 2, "ctime_ns": 3, "sha256": "0"}
+    line: dict[str, object] = {
+        "format": "vae3d.manifest/1",
+        "path": "a.mp4",
+        "output": "a.safetensors",
+        "model": "tiny",
+        "settings": {},
+    }
+    line |= {"encoder_sha256": "0", "num_frames": 1, "latents_shape": [1], "source": state, "latents": state}
+    names: list[object] = ["", "a\0b", "\ud800", "/etc/passwd", "../a", "a/../../b", 3, None]
+    changes: list[dict[str, object]] = [{"output": name} for name in names]
+    changes += [{key: "x"} for key in ("source", "latents", "latents_shape", "settings", "num_frames")]
+    changes += [{"latents": {**state, "size": float("inf")}}, {"source": []}, {"replaces": ["a/b"]}, {"replaces": 1}]
+    for change in changes:
+        yield json.dumps(line | change) + "\n"
+
+
 def test_one_run_at_a_time_writes_to_a_folder(folder: Path, encode: Callable[..., list[str]]) -> None:
     encode()
     with Manifest(Path("out")):
@@ -387,6 +407,11 @@ def test_one_run_at_a_time_writes_to_a_folder(folder: Path, encode: Callable[...
         ("notes\n", "line 3 is damaged"),
         ("notes", "line 3 is damaged"),
         ('{"format": "vae3d.manifest/1", "output": "a"}\n', "line 3 is damaged"),
+        ("[]\n", "line 3 is damaged"),
+        ('"format"\n', "line 3 is damaged"),
+        ("[" * 100_000 + "\n", "line 3 is damaged"),
+        ('{"format": ["vae3d.manifest/1"]}\n', "line 3 is of the format"),
+        *((line, "line 3 is damaged") for line in odd_lines()),
     ],
 )
 def test_a_manifest_that_is_not_ours_is_an_error_and_stays(

@@ -3,8 +3,12 @@
 import copy
 import hashlib
 import json
+import os
+import pickle
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +23,7 @@ from tests.commands import PATIENCE_SECONDS, assert_failed, json_lines, run, sta
 from tests.conftest import SMALL_CONFIG
 from tests.hunyuanvideo import SMALL as SMALL_HUNYUANVIDEO
 from vae3d_cli.config import TinyConfig
-from vae3d_cli.errors import TrainingError
+from vae3d_cli.errors import OutputError, TrainingError
 from vae3d_cli.model.cache import TemporalCache
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.training.batches import Batches, BatchShape
@@ -309,6 +313,65 @@ def test_the_logarithm_weighs_clips_alike() -> None:
         assert float(gradient[1] / gradient[0]) == pytest.approx(ratio, rel=0.01)
 
 
+def test_what_cannot_be_read_is_left_out_with_a_note(material: Path, config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "material"
+    shutil.copytree(material, folder)
+    (folder / "cut.mp4").write_bytes((material / "a_0.mp4").read_bytes()[:2000])
+    (folder / "empty.png").touch()
+    os.mkfifo(folder / "pipe.mp4")  # would never end
+    arguments = ("-o", tmp_path / "run", "--config", config, "--steps", 0, "--hold-out", "b", *SMALL_RUN)
+    result = run("train", folder, *arguments)
+    assert result.exit_code == 0, result.output
+    for name in ("cut.mp4", "empty.png"):
+        assert f"{folder / name}: " in result.stderr
+    assert result.stderr.count("it is left out") == 2
+    assert "--" not in result.stderr
+    assert "2 clips of a; 1 photos" in read_checkpoint(tmp_path / "run" / "model.safetensors").notes["data"]
+
+
+def test_a_run_needs_a_clip_that_can_be_read(material: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.mp4").touch()
+    run_folder = tmp_path / "run"
+    result = run("train", tmp_path / "c.mp4", "-o", run_folder, "--steps", 0)
+    assert result.exit_code == 1
+    assert "no clip is left to train on" in result.stderr
+    result = run("train", material, tmp_path / "c.mp4", "-o", run_folder, "--steps", 0, "--hold-out", "c", *SMALL_RUN)
+    assert result.exit_code == 1
+    assert "none of the clips that are held out can be read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda data: data[:50],
+        lambda data: data[:-10],
+        lambda data: b"PK\x03\x04" + data[4:],
+        lambda data: data.replace(b"|u1", b"<f4"),
+        lambda _: pickle.dumps([1, 2]),
+    ],
+)
+def test_damaged_frames_in_the_cache_are_made_again(
+    material: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    cache = FrameCache(tmp_path)
+    frames = np.array(cache.frames(material / "a_1.mp4"))
+    (entry,) = tmp_path.iterdir()
+    entry.write_bytes(damage(entry.read_bytes()))
+    assert np.array_equal(cache.frames(material / "a_1.mp4"), frames)
+    assert [path.name for path in tmp_path.iterdir()] == [entry.name]
+
+
+def test_a_pipe_in_the_place_of_cached_frames_is_an_error(material: Path, tmp_path: Path) -> None:
+    cache = FrameCache(tmp_path)
+    cache.frames(material / "a_1.mp4")
+    (entry,) = tmp_path.iterdir()
+    entry.unlink()
+    os.mkfifo(entry)
+    with pytest.raises(OutputError, match="a pipe, where a file is expected; name another folder with --cache"):
+        cache.frames(material / "a_1.mp4")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "reason"),
     [
@@ -321,7 +384,11 @@ def test_the_logarithm_weighs_clips_alike() -> None:
         (("--crop", 512), 1, "no clip is left to train on"),
         (("--init", "nowhere"), 1, "nowhere: no such model"),
         (("--config", "missing.json"), 1, "missing.json"),
-        (("--config", "BAD"), 1, "--config: describes no network"),
+        (("--config", "BAD"), 1, "bad.json: block_out_channels is (8, 4.5, 2), not 3 widths"),
+        (("--config", "HUGE"), 1, "--config: describes a network of"),
+        (("--learning-rate", "inf"), 2, "--learning-rate inf"),
+        (("--kl-weight", "inf"), 2, "--kl-weight inf"),
+        (("--latent-space", ""), 2, "--latent-space ''"),
         (("--cache", "CONFIG"), 1, "name another folder with --cache"),
         (("-o", "CONFIG"), 1, "config.json"),
         (("NOTES",), 1, "notes.txt: neither a clip nor a photo"),
@@ -330,11 +397,25 @@ def test_the_logarithm_weighs_clips_alike() -> None:
 def test_a_run_that_cannot_be_is_refused(
     material: Path, config: Path, tmp_path: Path, arguments: tuple[object, ...], status: int, reason: str
 ) -> None:
-    files = {"CONFIG": config, "BAD": tmp_path / "bad.json", "NOTES": tmp_path / "notes.txt"}
+    files = {
+        "CONFIG": config,
+        "BAD": tmp_path / "bad.json",
+        "NOTES": tmp_path / "notes.txt",
+        "HUGE": tmp_path / "huge.json",
+    }
     files["BAD"].write_text(json.dumps({"architecture": "tiny", "block_out_channels": [8, 4.5, 2]}))
+    files["HUGE"].write_text(json.dumps({"architecture": "tiny", "block_out_channels": [65536] * 3}))
     files["NOTES"].touch()
     given = [files.get(str(argument), argument) for argument in arguments]
     assert_failed(run("train", material, "-o", tmp_path / "run", "-q", "--steps", 0, *given), status, reason)
+
+
+def test_a_pipe_is_never_opened_as_a_config_or_a_state(material: Path, tmp_path: Path) -> None:
+    reason = "a pipe, where a file is expected"
+    os.mkfifo(tmp_path / "config.json")
+    assert_failed(run("train", material, "-o", tmp_path / "run", "--config", tmp_path / "config.json"), 1, reason)
+    os.mkfifo(tmp_path / "training.state")
+    assert_failed(run("train", "-o", tmp_path, "--resume"), 1, reason)
 
 
 def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Path, tmp_path: Path) -> None:

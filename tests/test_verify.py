@@ -44,6 +44,17 @@ def test_whole_files_are_counted_and_those_of_other_programs_are_not_looked_at(l
     }
 
 
+def test_a_pipe_in_a_folder_is_named_and_never_opened(latents: Path) -> None:
+    os.mkfifo(latents / "pipe.safetensors")
+    result = run("info", "--verify", "out")
+    assert result.exit_code == 1
+    assert "out/pipe.safetensors: a pipe, where a file is expected; move it out of the folder" in result.stderr
+    (latents / NAME).unlink()
+    os.mkfifo(latents / NAME)
+    assert f"out/{NAME}: a pipe, where a file is expected" in run("info", "--verify", "out").stderr
+    assert_failed(run("encode", "clips", "-r", "-q", "-o", "out", "-f"), 1, "a pipe, where a file is expected")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

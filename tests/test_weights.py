@@ -1,6 +1,7 @@
 """Finding and loading models."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import SMALL_CONFIG
 from vae3d_cli.errors import UsageError, WeightsError
-from vae3d_cli.weights import Checkpoint, Model, load_model, read_checkpoint, write_checkpoint
+from vae3d_cli.weights import Checkpoint, Model, load_model, read_checkpoint, read_config, write_checkpoint
 
 
 def test_a_checkpoint_survives_its_file(small_checkpoint: Path, tmp_path: Path) -> None:
@@ -97,6 +98,63 @@ def test_a_config_that_is_not_known_is_refused(tmp_path: Path, config: str) -> N
     save_file({"x": torch.zeros(1)}, path, {"format": "vae3d.checkpoint/1", "config": config})
     with pytest.raises(WeightsError, match=str(path)):
         load_model(str(path), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("block_out_channels", [4, 6]),
+        ("block_out_channels", [4, 6, 0]),
+        ("block_out_channels", [4, 6, 10**9]),
+        ("block_out_channels", 4),
+        ("encoder_layers", [1, 1, 10**9]),
+        ("encoder_layers", [1, 1, -1]),
+        ("decoder_layers", [1, 1, 1.5]),
+        ("decoder_layers", [True, 1, 1]),
+        ("decoder_layers", "111"),
+        ("latent_channels", 0),
+        ("latent_channels", "16"),
+        ("latent_channels", 10**9),
+        ("temporal_compression_ratio", 8),
+        ("temporal_compression_ratio", 4.0),
+        ("spatial_compression_ratio", 16),
+        ("scaling_factor", 0),
+        ("scaling_factor", -1),
+        ("scaling_factor", True),
+        ("scaling_factor", "1"),
+        ("scaling_factor", None),
+        ("scaling_factor", 1e-300),
+        ("scaling_factor", float("nan")),
+        ("scaling_factor", float("inf")),
+        ("latent_space", ""),
+        ("latent_space", 3),
+        ("latent_space", "a\nb"),
+        ("latent_space", "\ud800"),
+        ("latent_space", " a"),
+        ("latent_space", "x" * 10**6),
+    ],
+)  # fmt: skip
+def test_a_config_the_network_cannot_have_is_refused_field_by_field(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "a.safetensors"
+    text = json.dumps({"architecture": "tiny", **asdict(SMALL_CONFIG), field: value})
+    save_file({"x": torch.zeros(1)}, path, {"format": "vae3d.checkpoint/1", "config": text})
+    (tmp_path / "config.json").write_text(text)
+    for read, name in ((read_checkpoint, path), (read_config, tmp_path / "config.json")):
+        with pytest.raises(WeightsError) as raised:
+            read(name)
+        error = str(raised.value)
+        assert error.startswith(f"{name}: {field} is ")
+        assert error.isprintable()
+        assert len(error) < 500
+
+
+def test_a_checkpoint_with_values_that_are_not_finite_is_refused(small_checkpoint: Path, tmp_path: Path) -> None:
+    weights = dict(read_checkpoint(small_checkpoint).weights)
+    name = "decoder.conv_in.bias"
+    weights[name] = weights[name] / 0
+    write_checkpoint(tmp_path / "bad.safetensors", Checkpoint(SMALL_CONFIG, weights, {}))
+    with pytest.raises(WeightsError, match=f"bad.safetensors: the weight {name} holds values that are not finite"):
+        load_model(str(tmp_path / "bad.safetensors"), device="cpu")
 
 
 def test_a_file_that_is_called_tiny_takes_a_path(

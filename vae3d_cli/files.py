@@ -1,6 +1,7 @@
 """Outputs that appear whole or not at all, and copies of inputs that can be read only once."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeGuard
 
 from vae3d_cli.errors import InputError, OutputError
 from vae3d_cli.temporary import temporary_file
@@ -18,6 +20,8 @@ from vae3d_cli.temporary import temporary_file
 STDIN_NAME = "<stdin>"
 STDIN_FD, STDOUT_FD = 0, 1
 STDOUT_NAME = "standard output"
+_SPECIAL_KINDS = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_MAX_NAME_BYTES = 255
 _COPY_BYTES = 1 << 20
 AnyPath = str | os.PathLike[str]
 
@@ -267,6 +271,29 @@ def copy_of_pipe(path: Path | None, head: bytes = b"", fd: int | None = None) ->
                 "to a folder with more space"
             ) from error
         yield copy
+
+
+def is_path(text: object) -> TypeGuard[str]:
+    """Whether the system could have a path of this text; JSON can hold what it cannot: NUL, halves of characters."""
+    try:
+        return isinstance(text, str) and text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def is_file_name(text: object) -> TypeGuard[str]:
+    """Whether a file beside another could have this name."""
+    return is_path(text) and text not in (".", "..") and "/" not in text and len(os.fsencode(text)) <= _MAX_NAME_BYTES
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is not a pipe, a socket or a device, of which opening or reading may never end.
+
+    Raises:
+        OSError: It is.
+    """
+    if kind := _SPECIAL_KINDS.get(_kind_of(path) or 0):
+        raise OSError(errno.EINVAL, f"a {kind}, where a file is expected")
 
 
 def is_special(path: Path) -> bool:

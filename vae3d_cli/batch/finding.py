@@ -11,10 +11,16 @@ from vae3d_cli.remote import Location, RemotePath, is_hidden
 
 _SUFFIXES = frozenset(
     [
-        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
-        *(".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
-        *(".apng", ".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mj2"),
+        *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".rmvb", ".ts"),
+        *(".vob", ".webm", ".wmv", ".y4m"),
+        *(".apng", ".avif", ".avifs", ".bmp", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".jxl", ".png", ".tif", ".tiff", ".webp"),
     ]
+)
+# Videos and pictures that nothing here reads: a folder of photos holds them beside what was made of them.
+_UNREADABLE = frozenset(
+    [".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".psd", ".raf", ".rw2", ".svg", ".swf", ".xcf", ".braw", ".r3d"]
 )
 _WILDCARDS = frozenset("*?[")
 
@@ -118,6 +124,7 @@ def _walk(top: Path, output: tuple[int, int] | None, findings: Findings) -> Iter
     """The paths of the clips below a folder, from here and from it, by name; what cannot be read is a failure."""
     pending = [Path()]
     links = 0
+    passed_over = []
     while pending:
         below = pending.pop()
         try:
@@ -136,7 +143,13 @@ def _walk(top: Path, output: tuple[int, int] | None, findings: Findings) -> Iter
                     inner.append(place)
             elif place.suffix.lower() in _SUFFIXES and _may_be_read(entry):
                 yield top / place, place
+            elif place.suffix.lower() in _SUFFIXES | _UNREADABLE:
+                passed_over.append(top / place)
         pending += reversed(inner)
+    if passed_over:
+        findings.notes.append(
+            f"{top}: {len(passed_over)} videos and images in it cannot be read and are left out, first {passed_over[0]}"
+        )
     if links:
         findings.notes.append(
             f"{top}: {links} {'links to folders are' if links > 1 else 'link to a folder is'} not entered; "

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import FileStamp
+from vae3d_cli.files import FileStamp, check_regular, is_path
 from vae3d_cli.remote import Location
 
 NAME = "vae3d-manifest.jsonl"
@@ -137,6 +137,7 @@ class Manifest(Record):
         """Open and read it."""
         try:
             self._folder.mkdir(exist_ok=True)
+            check_regular(self.path)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}; name another folder with -o") from error
@@ -198,6 +199,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     """
     path = folder / NAME
     try:
+        check_regular(path)
         with path.open("rb") as file:
             return parse(file, path)[0]
     except OSError as error:
@@ -221,11 +223,13 @@ def parse(file: BinaryIO, path: Location) -> tuple[dict[str, Entry], int]:
             line = json.loads(text)
             found = line["format"]
             if found == FORMAT and "error" not in line:
-                entry, output = Entry.from_json(line), str(line["output"])
+                entry, output = Entry.from_json(line), line["output"]
+                if not is_path(output) or output.startswith("/") or ".." in PurePosixPath(output).parts:
+                    raise ValueError("an output that is not in the folder")
                 for name in entry.replaces:
                     entries.pop(str(PurePosixPath(output).with_name(name)), None)
                 entries[output] = entry
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise damaged from error
         if found != FORMAT:
             raise OutputError(

@@ -9,7 +9,7 @@ from vae3d_cli.batch.finding import is_folder
 from vae3d_cli.batch.manifest import NAME, read_manifest
 from vae3d_cli.config import TinyConfig
 from vae3d_cli.errors import InputError, LatentsError, OutputError, Vae3dError
-from vae3d_cli.files import check_input, sha256_of
+from vae3d_cli.files import check_input, check_regular, sha256_of
 from vae3d_cli.geometry import latents_shape
 from vae3d_cli.latents import SUFFIXES, LatentsReader, Owner, owner_of
 
@@ -67,12 +67,16 @@ def verify(files: list[Stored | Verdict]) -> Iterator[Verdict]:
             continue
         try:
             check_input(file.path)
+            if file.found:
+                check_regular(file.path)
             if file.found and file.sha256 is None and owner_of(file.path) is Owner.OTHERS:
                 yield Verdict(file.path, foreign=True)
                 continue
             _check(file)
         except Vae3dError as error:
             yield Verdict(file.path, error)
+        except OSError as error:
+            yield Verdict(file.path, InputError(f"{file.path}: {error.strerror}; move it out of the folder"))
         else:
             yield Verdict(file.path)
 

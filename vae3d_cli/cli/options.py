@@ -182,6 +182,8 @@ ContainerName = Annotated[
     str | None,
     typer.Option("--container", metavar="NAME", help="For standard output: matroska (the default), nut, mp4 or y4m."),
 ]
+# More threads than this end libraries below torch by SIGSEGV; no machine has so many CPUs or GPUs.
+MOST_AT_ONCE = 1024
 MODEL_VARIABLE = "VAE3D_MODEL"
 _MODELS = "tiny (embedded), hunyuanvideo (fetched once), a checkpoint file or folder, or a hub id org/name."
 ModelName = Annotated[str, typer.Option("-m", "--model", metavar="MODEL", envvar=MODEL_VARIABLE, help=_MODELS)]
@@ -229,18 +231,22 @@ Scaled = Annotated[
     bool,
     typer.Option("--scaled/--unscaled", help="Multiply latents by the model's scaling factor, as trainers want them."),
 ]
-Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", min=1, max=MOST_AT_ONCE, help="CPU threads.")]
 Engine = Annotated[
     EngineChoice,
     typer.Option(help="Where clips are encoded: here, or as tasks of a Ray cluster (needs the extra vae3d-cli[ray])."),
 ]
 WorkerCpus = Annotated[
-    float | None, typer.Option(metavar="N", min=0, help="CPUs of a Ray worker, and its threads.  [default: 1]")
+    float | None,
+    typer.Option(metavar="N", min=0, max=MOST_AT_ONCE, help="CPUs of a Ray worker, and its threads.  [default: 1]"),
 ]
 WorkerGpus = Annotated[
     float | None,
     typer.Option(
-        metavar="N", min=0, help="GPUs of a Ray worker; a part of one is shared.  [default: 1 if the cluster has any]"
+        metavar="N",
+        min=0,
+        max=MOST_AT_ONCE,
+        help="GPUs of a Ray worker; a part of one is shared.  [default: 1 if the cluster has any]",
     ),
 ]
 Workers = Annotated[
@@ -248,6 +254,7 @@ Workers = Annotated[
     typer.Option(
         metavar="N",
         min=1,
+        max=MOST_AT_ONCE,
         help="Encode several clips at a time, each in a process with a model of its own. "
         "Default: one for each GPU, or one.",
     ),

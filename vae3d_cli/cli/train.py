@@ -1,6 +1,7 @@
 """`vae3d train`: from folders of clips and photos to a checkpoint."""
 
 import json as json_format
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -152,10 +153,15 @@ def _go(run: "Run", folder: Path, settings: Settings) -> None:
         quality = train(run, folder, show)
     model = folder / MODEL_FILE
     if settings.json:
-        figures = None if quality is None else asdict(quality)
+        figures = None if quality is None else {name: _figure(value) for name, value in asdict(quality).items()}
         facts = {"model": str(model), "latent_space": run.network.config.latent_space, "step": run.step}
         print_json(json_format.dumps({**facts, "validation": figures}), to_stderr=False)
     else:
         if quality is not None:
             settings.note(f"validation PSNR {quality.psnr:.2f} dB, {quality.sample_psnr:.2f} dB of samples")
         print_path(str(model))
+
+
+def _figure(value: float) -> float | None:
+    """A figure as JSON has it, which has no NaN."""
+    return value if math.isfinite(value) else None

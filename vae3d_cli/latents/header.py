@@ -19,6 +19,7 @@ POSTERIORS = ("mode", "sample", MOMENTS, UNKNOWN)
 # A clip beyond these is a damaged or hostile header, not a video: the limits come before any allocation.
 MAX_NUM_FRAMES = 1 << 28
 MAX_SECONDS = 1 << 40
+MAX_NAME_LENGTH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +104,9 @@ class LatentsHeader:
             raise LatentsError(f"its format is {found!r} and this version reads {FORMAT!r}; encode the clip again")
         fields = _Fields(metadata)
         return cls(
-            model=fields.text("model"),
-            latent_space=fields.text("latent_space"),
-            encoder_sha256=fields.text("encoder_sha256"),
+            model=fields.name("model"),
+            latent_space=fields.name("latent_space"),
+            encoder_sha256=fields.name("encoder_sha256"),
             posterior=fields.choice("posterior", POSTERIORS),
             seed=fields.integer("seed", -(2**63), 2**64) if "seed" in metadata else None,
             scaled=fields.choice("scaled", ("true", "false")) == "true",
@@ -126,7 +127,7 @@ class LatentsHeader:
             settings=fields.json("settings") if "settings" in metadata else None,
             source=metadata.get("source"),
             source_sha256=metadata.get("source_sha256"),
-            software=fields.text("software"),
+            software=fields.name("software"),
         )
 
 
@@ -140,6 +141,11 @@ class _Fields:
         if key not in self._metadata:
             raise LatentsError(f"its metadata has no {key!r}; encode the clip again")
         return self._metadata[key]
+
+    def name(self, key: str) -> str:
+        if len(text := self.text(key)) > MAX_NAME_LENGTH:
+            self._wrong(key, f"a name of up to {MAX_NAME_LENGTH} characters")
+        return text
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         return self.text(key) if self.text(key) in choices else self._wrong(key, f"one of {', '.join(choices)}")
@@ -172,7 +178,7 @@ class _Fields:
 
     def json(self, key: str) -> dict[str, object]:
         try:
-            value = json.loads(self.text(key))
+            value = json.loads(self.text(key), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             value = None
         return value if isinstance(value, dict) else self._wrong(key, "a JSON object")
@@ -185,6 +191,11 @@ class _Fields:
 
     def _wrong(self, key: str, expected: str) -> NoReturn:
         raise LatentsError(f"its metadata says {key} = {self._metadata[key][:60]!r}, which is not {expected}")
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    """JSON has no NaN and no infinity; what is read here is printed as JSON again."""
+    raise ValueError(f"{text} is not JSON")
 
 
 def _fraction_text(value: Fraction) -> str:

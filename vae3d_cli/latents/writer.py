@@ -82,9 +82,11 @@ class LatentsSpool:
         self._frame_shape = (channels, height, width)
         frames = latents.detach().to("cpu", self._dtype).transpose(0, 1).contiguous()
         if not bool(torch.isfinite(frames).all()):
-            raise LatentsError(
-                f"the latents are not finite as {DTYPE_NAMES[self._dtype]}; use --latents-dtype fp32, or --dtype fp32"
-            )
+            if bool(torch.isfinite(latents).all()):
+                raise LatentsError(
+                    f"the latents are too large for {DTYPE_NAMES[self._dtype]}; use --latents-dtype fp32"
+                )
+            raise LatentsError("the model gives latents that are not finite; use --dtype fp32, or another checkpoint")
         self._file.write(_bytes_of(frames))
         self._num_latent_frames += num_frames
 

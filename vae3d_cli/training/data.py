@@ -1,5 +1,6 @@
 """Clips and photos to train a model on, decoded once."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae3d_cli.errors import OutputError, VideoError
-from vae3d_cli.files import atomic_output, visible_files
+from vae3d_cli.files import atomic_output, check_regular, visible_files
 from vae3d_cli.video import open_clip, to_8_bit
 
 logger = logging.getLogger(__name__)
@@ -89,18 +90,20 @@ class FrameCache:
             OutputError: The disk has no room for them.
         """
         try:
+            check_regular(path)
             status = path.stat()
             key = os.fsencode(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
         except OSError as error:
             raise VideoError(f"{path}: {error.strerror}; take it away") from error
         entry = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
-        if not entry.exists():
-            make_folder(self.folder, "--cache")
-            with atomic_output(entry) as temporary:
-                num_frames = _decode(path, temporary)
-            logger.info("%s: decoded, %d frames", path, num_frames)
-        frames: np.ndarray = np.load(entry, mmap_mode="r")
-        return frames
+        if (frames := _cached(entry)) is not None:
+            return frames
+        make_folder(self.folder, "--cache")
+        with atomic_output(entry) as temporary:
+            num_frames = _decode(path, temporary)
+        logger.info("%s: decoded, %d frames", path, num_frames)
+        decoded: np.ndarray = np.lib.format.open_memmap(entry, mode="r")
+        return decoded
 
 
 def make_folder(folder: Path, option: str) -> None:
@@ -115,6 +118,26 @@ def make_folder(folder: Path, option: str) -> None:
         raise OutputError(f"{folder}: {error.strerror}; name another folder with {option}") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: permission denied; name another folder with {option}")
+
+
+def _cached(entry: Path) -> np.ndarray | None:
+    """The frames in an entry of the cache, or `None` where it is missing or damaged and must be made again.
+
+    Raises:
+        OutputError: There is something that is not a file.
+    """
+    try:
+        check_regular(entry)
+    except OSError as error:
+        raise OutputError(f"{entry}: {error.strerror}; name another folder with --cache") from error
+    if not entry.exists():
+        return None
+    with contextlib.suppress(Exception):  # a damaged array fails wherever its damage leads
+        frames: np.ndarray = np.lib.format.open_memmap(entry, mode="r")
+        if frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[1] == 3 and frames.size:
+            return frames
+    logger.warning("%s: the cached frames are damaged and made again", entry)
+    return None
 
 
 def _decode(path: Path, output: Path) -> int:

@@ -1,9 +1,11 @@
 """What a run trains on, and what it is measured on."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from vae3d_cli.config import VaeConfig
@@ -69,34 +71,51 @@ def find_sources(options: TrainOptions) -> Sources:
 
 
 def gather(sources: Sources, options: TrainOptions, cache: FrameCache, config: VaeConfig) -> Material:
-    """Decode clips and photos, and leave out what is smaller than a crop.
+    """Decode clips and photos, and leave out what cannot be read or is smaller than a crop.
 
     Raises:
-        VideoError: A source cannot be read, or no clip is left to train on.
+        VideoError: No clip is left to train on, or to validate on where scenes are held out.
         OutputError: There is no room for the decoded frames.
     """
+    ratio = config.temporal_compression_ratio
+    validation = [validation_pixels(frames, ratio) for _, frames in _readable(sources.held_out, cache)]
+    if sources.held_out and not validation:
+        raise VideoError("none of the clips that are held out can be read; hold out another scene")
     clips = _large_enough(sources.clips, cache, options.num_frames, options.size_px)
     if not clips:
         raise VideoError("no clip is left to train on; give longer or larger ones, or train on smaller crops")
     photos = _large_enough(sources.photos, cache, 1, options.size_px)
-    ratio = config.temporal_compression_ratio
     shape = BatchShape(batch_size=options.batch_size, num_frames=options.num_frames, size_px=options.size_px)
     return Material(
         clips=clips,
         photos=photos,
         batches=Batches(clips, photos, cache, shape, options.seed),
-        validation=[validation_pixels(cache.frames(path), ratio) for path in sources.held_out],
+        validation=validation,
     )
 
 
 def _large_enough(paths: list[Path], cache: FrameCache, num_frames: int, size_px: int) -> list[Path]:
     kept = []
-    for path in paths:
-        count, _, height, width = cache.frames(path).shape
+    too_small = 0
+    for path, frames in _readable(paths, cache):
+        count, _, height, width = frames.shape
         if count >= num_frames and min(height, width) >= size_px:
             kept.append(path)
         else:
+            too_small += 1
             logger.info("%s: left out, %d frames of %dx%d", path, count, width, height)
-    if len(kept) < len(paths):
-        logger.warning("%d of %d files are smaller than a crop and left out", len(paths) - len(kept), len(paths))
+    if too_small:
+        logger.warning("%d of %d files are smaller than a crop and left out", too_small, len(paths))
     return kept
+
+
+def _readable(paths: list[Path], cache: FrameCache) -> Iterator[tuple[Path, np.ndarray]]:
+    """The files that can be read, with their frames; each other file is named in a warning."""
+    for path in paths:
+        try:
+            frames = cache.frames(path)
+        except VideoError as error:
+            # Errors advise options that train does not have.
+            logger.warning("%s; it is left out", str(error).rpartition("; ")[0] or error)
+        else:
+            yield path, frames

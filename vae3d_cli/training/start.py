@@ -1,5 +1,6 @@
 """Where a run starts, or goes on."""
 
+import math
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 
 from vae3d_cli.config import TinyConfig, VaeConfig
 from vae3d_cli.errors import OutputError, UsageError, VideoError, WeightsError
+from vae3d_cli.execution.memory import free_bytes, size_text
 from vae3d_cli.training.data import FrameCache, make_folder, printable
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.material import check_crops, find_sources, gather
@@ -15,6 +17,7 @@ from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.training.run import STATE_FILE, Run
 from vae3d_cli.training.state import read_state
 from vae3d_cli.weights import Network, build_network, find_device, load_model
+from vae3d_cli.weights.configs import LONGEST_NAME, is_latent_space
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
     """A new run in `folder`, which is made, at step 0.
 
     Raises:
-        UsageError: The options contradict each other.
+        UsageError: The options contradict each other, or the latent space has no name that a file can hold.
         VideoError: A source is not there or cannot be read, or no clip is left to train on.
         WeightsError: The checkpoint or the device is not there, or no network has the config.
         OutputError: There is a run in the folder already, or no room for the decoded frames.
@@ -42,8 +45,13 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
     torch_device = find_device(device)
     if options.dtype == "fp16":
         raise UsageError("--dtype fp16: gradients vanish in it; use bf16 or fp32")
+    for option, value in (("--learning-rate", options.learning_rate), ("--kl-weight", options.kl_weight)):
+        if not math.isfinite(value):
+            raise UsageError(f"{option} {value}: give a finite number")
     if options.freeze_encoder and (origin.init is None or origin.latent_space is not None):
         raise UsageError("--freeze-encoder: keeps the latents of a checkpoint; give --init, and no --latent-space")
+    if origin.latent_space is not None and not is_latent_space(origin.latent_space):
+        raise UsageError(f"--latent-space {origin.latent_space!r}: give a name of up to {LONGEST_NAME} characters")
     if origin.init is not None and origin.config is not None:
         raise UsageError("--config: the checkpoint of --init has its own; leave it out")
     check_crops(options, origin.config or TinyConfig())
@@ -56,7 +64,7 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
         name = origin.latent_space or f"{config.latent_space.partition('/')[0]}/{secrets.token_hex(4)}"
         config = replace(config, latent_space=name)
     if origin.config is not None:
-        _check_network(config)
+        _check_memory(config)
     make_folder(folder, "-o")
     cache = _cache_of(options, folder)
     material = gather(sources, options, cache, config)
@@ -105,13 +113,19 @@ def _cache_of(options: TrainOptions, folder: Path) -> FrameCache:
     return FrameCache(options.cache or folder / "frames")
 
 
-def _check_network(config: VaeConfig) -> None:
-    """See that there is a network of a config, before any work; a dataclass takes anything."""
-    try:
-        with torch.device("meta"):
-            build_network(config)
-    except (RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise WeightsError(f"--config: describes no network ({error}); start from that of a checkpoint") from error
+def _check_memory(config: VaeConfig) -> None:
+    """Check that a new network of a config fits this machine's memory: its weights, before anything is made of them.
+
+    Raises:
+        WeightsError: It does not.
+    """
+    with torch.device("meta"):
+        size = sum(weight.nbytes for weight in build_network(config).parameters())
+    if size > (free := free_bytes(torch.device("cpu"))):
+        raise WeightsError(
+            f"--config: describes a network of {size_text(size)}, and {size_text(free)} of memory are free; give a "
+            "smaller one"
+        )
 
 
 def _placed(network: Network, device: torch.device) -> Network:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import WeightsError
-from vae3d_cli.files import atomic_output
+from vae3d_cli.files import atomic_output, check_regular
 from vae3d_cli.training.options import TrainOptions
 from vae3d_cli.weights import config_from_metadata, config_to_metadata
 
@@ -54,6 +54,7 @@ def read_state(path: Path) -> RunState:
         WeightsError: It is missing, damaged or of another version.
     """
     try:
+        check_regular(path)
         with safe_open(path, framework="pt", backend="pread") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:

@@ -16,6 +16,8 @@ from vae3d_cli.video.pipes import PipeReader
 
 # Formats that name other files or streams: reading them would open what the user did not name.
 _PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sap", "sdp", "webm_dash_manifest"}
+# Formats by which FFmpeg renders text and pictures made of characters as a video.
+_TEXT = {"adf", "bin", "idf", "tty", "xbin"}
 _NO_DECODER = "there is no decoder for its video codec, or it is encrypted; convert it to H.264 first"
 # A frame beyond this is a damaged or hostile file, not a video: the limit comes before any allocation.
 MAX_PIXELS = 1 << 27
@@ -55,6 +57,8 @@ def open_container(
     else:
         file = source
     container = stack.enter_context(open_input(file, name))
+    if container.format.name in _TEXT:
+        raise VideoError(f"{name}: this is text, not a video; give a video or an image")
 
     def num_bytes() -> int | None:
         if isinstance(source, PipeReader):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae3d_cli.config import VaeConfig
 from vae3d_cli.errors import WeightsError
+from vae3d_cli.files import check_regular
 from vae3d_cli.weights.configs import config_from_metadata, config_to_metadata, from_json, from_shapes
 from vae3d_cli.weights.files import Source, find_source
 from vae3d_cli.weights.layouts import FORMAT, Layout, canonical
@@ -21,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by canonical name as they are stored, the config of their network, and the notes of who made them."""
+    """Weights by canonical name, the config of their network, and the notes of who made them.
+
+    The weights are as they are stored, but fp64 is rounded to fp32: no network of ours runs in more.
+    """
 
     config: VaeConfig
     weights: Mapping[str, Tensor]
@@ -62,8 +66,8 @@ def checkpoint_of(source: Source) -> Checkpoint:
     try:
         if source.layout is Layout.OURS:
             # Before the tensors: one that has no config is no checkpoint.
-            return Checkpoint(config_from_metadata(described or ""), source.read(), notes)
-        weights = canonical(source.read(), source.layout)
+            return Checkpoint(config_from_metadata(described or ""), _rounded(source.read()), notes)
+        weights = canonical(_rounded(source.read()), source.layout)
         config = _config_beside(source.path) or (from_json(described) if described else None)
         return Checkpoint(config or _inferred(source.path, weights), weights, notes)
     except ValueError as error:
@@ -77,10 +81,15 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     path.write_bytes(save(weights, metadata))
 
 
+def _rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in weights.items()}
+
+
 def _config_beside(weights: Path) -> VaeConfig | None:
     """The config in `config.json` in the folder of the weights, where there is one of a VAE."""
     path = weights.with_name("config.json")
     try:
+        check_regular(path)
         config = from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None

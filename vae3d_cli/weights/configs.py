@@ -8,18 +8,24 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
 from vae3d_cli.errors import WeightsError
+from vae3d_cli.files import check_regular
 from vae3d_cli.weights.layouts import Shape
 
+Config = TypeVar("Config", bound=VaeConfig)
 ARCHITECTURES: dict[str, type[VaeConfig]] = {"tiny": TinyConfig, "hunyuanvideo": HunyuanVideoConfig}
 
-# What a config can say of the network: numbers up to these, or only this.
+NAMES: dict[type[VaeConfig], str] = {TinyConfig: "tiny", HunyuanVideoConfig: "HunyuanVideo's VAE"}
+# Limits of the fields of a config: numbers up to these, or only this.
 HIGHEST = {"latent_channels": 4096, "layers_per_block": 64, "norm_num_groups": 65536}
+HIGHEST_WIDTH, MOST_LAYERS = 65536, 64
 FIXED = {"in_channels": 3, "out_channels": 3, "temporal_compression_ratio": 4, "spatial_compression_ratio": 8}
-HIGHEST_FACTOR = 1e6
+# Factors beyond these are mistakes, and latents files hold them as short decimal numbers.
+FACTORS = (1e-6, 1e6)
+LONGEST_NAME = 100
 NUM_BLOCKS = 4
 
 
@@ -44,7 +50,7 @@ def config_from_metadata(text: str) -> VaeConfig:
         raise ValueError(f"its config cannot be read ({error}); take a whole copy of it") from error
     if kind is None:
         raise ValueError("its architecture is not known; update vae3d")
-    return _checked(config, "take a whole copy of it") if isinstance(config, HunyuanVideoConfig) else config
+    return _checked(config, "take a whole copy of it")
 
 
 def from_json(text: str) -> HunyuanVideoConfig | None:
@@ -76,6 +82,7 @@ def read_config(path: Path) -> VaeConfig:
         WeightsError: It cannot be read, or is of something else.
     """
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8")
         config = config_from_metadata(text) if '"architecture"' in text else from_json(text)
     except OSError as error:
@@ -121,7 +128,12 @@ def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
-def _checked(config: HunyuanVideoConfig, advice: str) -> HunyuanVideoConfig:
+def is_latent_space(name: object) -> bool:
+    """Whether this can be the name of a latent space: one short line."""
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
+
+
+def _checked(config: Config, advice: str) -> Config:
     """The config, if there is a network of it; a dataclass takes anything."""
     fault = next(_faults(config), None)
     if fault is not None:
@@ -129,26 +141,56 @@ def _checked(config: HunyuanVideoConfig, advice: str) -> HunyuanVideoConfig:
     return config
 
 
-def _faults(config: HunyuanVideoConfig) -> Iterator[str]:
+def _faults(config: VaeConfig) -> Iterator[str]:
+    """What no network can have, field by field."""
     for name, highest in HIGHEST.items():
-        if not _is_count(getattr(config, name), highest):
-            yield f"{name} is {getattr(config, name)!r}, not a number from 1 to {highest}"
+        if hasattr(config, name) and not _is_count(getattr(config, name), highest):
+            yield f"{name} is {_shown(getattr(config, name))}, not a number from 1 to {highest}"
     for name, only in FIXED.items():
-        if not _is_count(getattr(config, name), only) or getattr(config, name) != only:
-            yield f"{name} is {getattr(config, name)!r}, and HunyuanVideo's VAE has {only}"
+        if hasattr(config, name) and not (_is_count(getattr(config, name), only) and getattr(config, name) == only):
+            yield f"{name} is {_shown(getattr(config, name))}, and {NAMES[type(config)]} has {only}"
+    if isinstance(config, HunyuanVideoConfig):
+        yield from _faults_of_blocks(config)
+    if isinstance(config, TinyConfig):
+        yield from _faults_of_stages(config)
+    factor = config.scaling_factor
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not FACTORS[0] <= factor <= FACTORS[1]:
+        yield f"scaling_factor is {_shown(factor)}, not a number from {FACTORS[0]:f} to {FACTORS[1]:.0f}"
+    if not is_latent_space(config.latent_space):
+        yield f"latent_space is {_shown(config.latent_space)}, not a name of up to {LONGEST_NAME} characters"
+
+
+def _faults_of_blocks(config: HunyuanVideoConfig) -> Iterator[str]:
     widths = config.block_out_channels
-    if not isinstance(widths, tuple) or len(widths) != NUM_BLOCKS or not all(_is_count(width) for width in widths):
-        yield f"block_out_channels is {widths!r}, not {NUM_BLOCKS} widths"
+    if not _are_counts(widths, NUM_BLOCKS, 1, HIGHEST_WIDTH):
+        yield f"block_out_channels is {_shown(widths)}, not {NUM_BLOCKS} widths"
     elif any(width % config.norm_num_groups for width in widths):
         yield f"block_out_channels is {widths!r}, which norm_num_groups {config.norm_num_groups} does not divide"
     if not isinstance(config.mid_block_add_attention, bool):
-        yield f"mid_block_add_attention is {config.mid_block_add_attention!r}, not true or false"
-    factor = config.scaling_factor
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < HIGHEST_FACTOR:
-        yield f"scaling_factor is {factor!r}, not a positive number"
-    if not isinstance(config.latent_space, str) or not config.latent_space:
-        yield f"latent_space is {config.latent_space!r}, not a name"
+        yield f"mid_block_add_attention is {_shown(config.mid_block_add_attention)}, not true or false"
 
 
-def _is_count(value: object, highest: int = 65536) -> bool:
+def _faults_of_stages(config: TinyConfig) -> Iterator[str]:
+    """A stage for each halving of the size; a stage may have no layers."""
+    num_stages = len(TinyConfig.block_out_channels)
+    if not _are_counts(config.block_out_channels, num_stages, 1, HIGHEST_WIDTH):
+        yield f"block_out_channels is {_shown(config.block_out_channels)}, not {num_stages} widths"
+    for name in ("encoder_layers", "decoder_layers"):
+        if not _are_counts(getattr(config, name), num_stages, 0, MOST_LAYERS):
+            yield f"{name} is {_shown(getattr(config, name))}, not {num_stages} numbers from 0 to {MOST_LAYERS}"
+
+
+def _are_counts(values: object, length: int, least: int, highest: int) -> bool:
+    if not isinstance(values, tuple) or len(values) != length:
+        return False
+    return all(type(value) is int and least <= value <= highest for value in values)
+
+
+def _is_count(value: object, highest: int) -> bool:
     return type(value) is int and 1 <= value <= highest
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it, which may be of any length."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -2,19 +2,20 @@
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vae3d_cli.errors import WeightsError
-from vae3d_cli.pickles import PICKLE, ZIP, load_pickle
-from vae3d_cli.weights.layouts import Layout, Shape, layout_of, of_the_vae
+from vae3d_cli.files import check_regular, is_file_name
+from vae3d_cli.pickles import PICKLE, ZIP, load_pickle, plain_tensor
+from vae3d_cli.weights.layouts import Layout, Shape, is_counter, layout_of, of_the_vae
 
 logger = logging.getLogger(__name__)
 
@@ -164,12 +165,19 @@ def _shards(index: Path) -> list[Path]:
     with _readable(index):
         text = index.read_bytes()
     try:
-        names = set(json.loads(text)["weight_map"].values())
-        if any(Path(name).name != name for name in names):
-            raise ValueError("a shard is not beside it")
+        names = sorted(set(json.loads(text)["weight_map"].values()))
+        if bad := [name for name in names if not is_file_name(name)]:
+            raise ValueError(f"{bad[0][:60]!r} is not the name of a file beside it")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{index}: not a readable index ({error}); take a whole copy of it") from error
-    return [index.with_name(name) for name in sorted(names)]
+    with _readable(index):
+        there = set(os.listdir(index.parent))  # noqa: PTH208 - an index may name very many
+    if missing := [name for name in names if name not in there]:
+        raise WeightsError(
+            f"{index}: {len(missing)} of the {len(names)} files that it names are missing, first {missing[0]}; "
+            "download them, too"
+        )
+    return [index.with_name(name) for name in names]
 
 
 def _tensors(entries: Mapping[str, _Entry]) -> dict[str, Tensor]:
@@ -193,19 +201,28 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise WeightsError(f"{path}: a pickle, but not of a dict of tensors; give a checkpoint that holds weights")
-    return {name: _plain(path, name, value) for name, value in of_the_vae(found).items()}
+    # Beside the weights a training state counts steps; no weight is outside of any layer.
+    weights = {
+        name: value for name, value in of_the_vae(found).items() if isinstance(value, Tensor) or not is_counter(name)
+    }
+    try:
+        return {name: _plain(name, value) for name, value in weights.items()}
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}; give a checkpoint that holds weights alone") from error
 
 
-def _plain(path: Path, name: str, value: object) -> Tensor:
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
-        raise WeightsError(f"{path}: {name} in it is no plain tensor; give a checkpoint that holds weights alone")
-    return value.detach()
+def _plain(name: str, value: object) -> Tensor:
+    try:
+        return plain_tensor(value)
+    except ValueError as error:
+        raise ValueError(f"{name} in it {error}") from error
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Say of which file the system or safetensors has something to say."""
+    """Name the file in what the system or safetensors raises, and let only a regular file or a folder be opened."""
     try:
+        check_regular(path)
         yield
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}; the checkpoint cannot be read") from error

@@ -30,6 +30,10 @@ MARKS = {
     "decoder.up.0.block.0.norm1.weight": Layout.LDM,
 }
 
+# What stands before the names of the VAE's weights in a state dict of more: pipelines, data parallel training, LDM.
+PREFIXES = ("vae.", "module.", "first_stage_model.")
+COMPILED = "_orig_mod."
+
 # What else people hold, by what only it has: a pattern of a weight's name and shape.
 FOREIGN = (
     (r"(^|\.)((double|single|(single_)?transformer)_blocks|diffusion_model)\.", "a transformer or U-Net"),
@@ -59,9 +63,20 @@ MATRIX = re.compile(r"\.attentions\.0\.to_\w+\.(0\.)?weight$")
 
 
 def of_the_vae(items: Mapping[str, Value]) -> dict[str, Value]:
-    """What counts of a state dict, by its name there: if any name starts with `vae.`, the others are not the VAE's."""
-    prefixed = {name.removeprefix("vae."): value for name, value in items.items() if name.startswith("vae.")}
-    return prefixed or dict(items)
+    """The items of a state dict that are the VAE's, by their names without prefixes.
+
+    Training frameworks and torch.compile put a prefix before every name; where some names have one of a VAE, the others
+    are another part's.
+    """
+    found = {name.replace(COMPILED, ""): value for name, value in items.items()}
+    while prefix := next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in found)), None):
+        found = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    return found
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name of a state dict belongs to no layer, such as `global_step`."""
+    return "." not in name
 
 
 def layout_of(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Layout:

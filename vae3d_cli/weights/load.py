@@ -10,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vae3d_cli.config import HunyuanVideoConfig, TinyConfig, VaeConfig
 from vae3d_cli.errors import UsageError, WeightsError
@@ -18,6 +19,7 @@ from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.weights import hub
 from vae3d_cli.weights.checkpoint import Checkpoint, checkpoint_of
 from vae3d_cli.weights.files import find_source
+from vae3d_cli.weights.layouts import is_counter
 
 EMBEDDED = "tiny"
 # A latents file that says one of these needs no `-m`.
@@ -153,22 +155,33 @@ def _filled(checkpoint: Checkpoint, path: Path) -> Network:
             network = build_network(checkpoint.config)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its config describes no network ({error}); take a whole copy of it") from error
-    expected, found = network.state_dict(), checkpoint.weights
+    expected = network.state_dict()
+    found = {name: weight for name, weight in checkpoint.weights.items() if name in expected or not is_counter(name)}
     for key in sorted(expected.keys() | found.keys()):
         if key not in found:
             raise WeightsError(f"{path}: the weight {key} is missing; take a whole copy of the checkpoint")
         if key not in expected:
             raise WeightsError(f"{path}: the weight {key} belongs to no part of the model; it is another model's")
-        if expected[key].shape != found[key].shape:
-            raise WeightsError(
-                f"{path}: the weight {key} has the shape {list(found[key].shape)}, the config says "
-                f"{list(expected[key].shape)}; put the model's own config.json beside the weights"
-            )
-        if found[key].dtype not in DTYPES.values():
-            dtype = str(found[key].dtype).removeprefix("torch.")
-            raise WeightsError(f"{path}: the weight {key} is {dtype}; take the checkpoint in fp32, bf16 or fp16")
-    network.load_state_dict(dict(found), strict=True, assign=True)
+        if fault := _fault(found[key], expected[key].shape):
+            raise WeightsError(f"{path}: the weight {key} {fault}")
+    network.load_state_dict(found, strict=True, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _fault(weight: Tensor, shape: torch.Size) -> str | None:
+    """What is wrong with a weight that should have this shape, and what to do."""
+    if weight.shape != shape:
+        return (
+            f"has the shape {list(weight.shape)}, the config says {list(shape)}; put the model's own config.json "
+            "beside the weights"
+        )
+    if weight.dtype not in DTYPES.values():
+        dtype = str(weight.dtype).removeprefix("torch.")
+        reason = ", too coarse for a VAE" if dtype.startswith("float8") else ""
+        return f"is {dtype}{reason}; take the checkpoint in fp32, bf16 or fp16"
+    if not bool(torch.isfinite(weight).all()):
+        return "holds values that are not finite; the training diverged or the file is damaged: take another copy"
+    return None
 
 
 def check_device(name: str) -> None:
