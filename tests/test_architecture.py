@@ -129,7 +129,7 @@ def test_help_needs_no_slow_import(path: Path) -> None:
 def test_files_and_functions_stay_short() -> None:
     for path in FILES:
         text = path.read_text()
-        assert text.count("\n") <= 320, path
+        assert text.count("\n") <= 450, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno is not None
