@@ -418,6 +418,13 @@ def test_a_pipe_is_never_opened_as_a_config_or_a_state(material: Path, tmp_path:
     assert_failed(run("train", "-o", tmp_path, "--resume"), 1, reason)
 
 
+def test_a_new_run_does_not_replace_a_model_of_no_run(material: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"precious")
+    assert_failed(run("train", material, "-o", tmp_path), 1, f"{model}: exists already")
+    assert model.read_bytes() == b"precious"
+
+
 def test_a_run_is_not_started_over_nor_resumed_where_there_is_none(material: Path, tmp_path: Path) -> None:
     assert_failed(run("train", "-o", tmp_path, "--resume"), 1, "there is no run to resume")
     assert_failed(run("train", "-o", tmp_path), 2, "DATA: give clips")

@@ -14,7 +14,7 @@ from vae3d_cli.training.data import FrameCache, make_folder, printable
 from vae3d_cli.training.fit import fit
 from vae3d_cli.training.material import check_crops, find_sources, gather
 from vae3d_cli.training.options import TrainOptions
-from vae3d_cli.training.run import STATE_FILE, Run
+from vae3d_cli.training.run import MODEL_FILE, STATE_FILE, Run
 from vae3d_cli.training.state import read_state
 from vae3d_cli.weights import Network, build_network, find_device, load_model
 from vae3d_cli.weights.configs import LONGEST_NAME, is_latent_space
@@ -58,6 +58,10 @@ def start_run(folder: Path, options: TrainOptions, origin: Origin, device: str) 
     sources = find_sources(options)
     if (folder / STATE_FILE).exists():
         raise OutputError(f"{folder}: holds a run; go on with it by --resume, or name another folder")
+    if (folder / MODEL_FILE).exists():
+        raise OutputError(
+            f"{folder / MODEL_FILE}: exists already, and there is no run to go on with; name another folder"
+        )
     model = None if origin.init is None else load_model(origin.init, device="cpu", dtype="fp32")
     config = origin.config or TinyConfig() if model is None else model.config
     if not options.freeze_encoder:
