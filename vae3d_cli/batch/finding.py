@@ -9,15 +9,20 @@ from pathlib import Path, PurePath, PurePosixPath
 from vae3d_cli.errors import InputError, StoreError, UsageError, Vae3dError
 from vae3d_cli.remote import Location, RemotePath, is_hidden
 
-_SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     [
-        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mj2"),
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mj2"),
         *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".rmvb", ".ts"),
         *(".vob", ".webm", ".wmv", ".y4m"),
-        *(".apng", ".avif", ".avifs", ".bmp", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-        *(".jxl", ".png", ".tif", ".tiff", ".webp"),
     ]
 )
+PICTURE_SUFFIXES = frozenset(
+    [
+        *(".apng", ".avif", ".avifs", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg"),
+        *(".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"),
+    ]
+)
+_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES
 # Videos and pictures that nothing here reads: a folder of photos holds them beside what was made of them.
 _UNREADABLE = frozenset(
     [".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".psd", ".raf", ".rw2", ".svg", ".swf", ".xcf", ".braw", ".r3d"]
@@ -72,13 +77,15 @@ def is_folder(path: Location) -> bool:
 def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Location | None) -> Findings:
     """The clips that inputs are or hold; folders are searched if `recursive`, but not the folder `output` in them.
 
-    No file is opened. Files and folders that are hidden are left out, and links to folders are not entered.
+    No file is opened. Files and folders that are hidden are left out, and links to folders are not entered. In folders
+    and patterns, a picture that has the name of a video in the same folder is left out as its thumbnail.
 
     Raises:
         UsageError: A folder has an output of its own.
     """
     findings = Findings()
     for given in inputs:
+        before = len(findings.clips)
         try:
             for path in _matches(given, findings):
                 if not is_folder(path):
@@ -92,7 +99,24 @@ def find_clips(inputs: Sequence[Found], *, recursive: bool, output: Location | N
                     findings.fail(path, "Is a directory; give -r to encode the clips in it")
         except StoreError as error:
             findings.failures.append((str(given.path), error))
+        findings.clips[before:] = _without_thumbnails(given.path, findings.clips[before:], findings)
     return findings
+
+
+def _without_thumbnails(given: Location, clips: list[Found], findings: Findings) -> list[Found]:
+    """Leave out pictures that have the name of a video in the same folder; `clips` are those of one input."""
+    pictures = [clip for clip in clips if clip.path.suffix.lower() in PICTURE_SUFFIXES]
+    if not pictures or len(pictures) == len(clips):
+        return clips
+    videos = {(clip.path.parent, clip.path.stem) for clip in clips if clip.path.suffix.lower() in VIDEO_SUFFIXES}
+    thumbnails = {id(clip) for clip in pictures if (clip.path.parent, clip.path.stem) in videos}
+    if thumbnails:
+        pictures_of = "picture that has" if len(thumbnails) == 1 else "pictures that have"
+        findings.notes.append(
+            f"{given}: left out {len(thumbnails)} {pictures_of} the name of a video in the same folder, as thumbnails; "
+            "to encode them too, give them to another run"
+        )
+    return [clip for clip in clips if id(clip) not in thumbnails]
 
 
 def _matches(given: Found, findings: Findings) -> Sequence[Location]:
