@@ -73,7 +73,7 @@ def assert_failed(result: Result, status: int, reason: str) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith("vae3d: error: ")
     assert result.stderr.count("\n") == 1
-    assert reason in result.stderr
+    assert reason in result.stderr, result.stderr
 
 
 def json_lines(result: Result) -> list[dict[str, object]]:

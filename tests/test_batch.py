@@ -85,7 +85,9 @@ def test_the_output_within_a_folder_is_not_searched(tree: Path) -> None:
 
 def test_two_clips_with_one_output_are_status_2_before_any_work(tree: Path) -> None:
     shutil.copy(tree / "a.mp4", tree / "a.mkv")
-    message = "a.safetensors: clips/a.mkv and clips/a.mp4 would both have this name"
+    message = (
+        "a.safetensors: the output of clips/a.mkv and the output of clips/a.mp4 would both be written to this file"
+    )
     assert_failed(run("encode", "clips", "-r", "-o", "out"), 2, message)
     assert not Path("out").exists()
 
@@ -125,6 +127,25 @@ def test_a_quoted_pattern_is_what_the_shell_makes_of_it(tree: Path) -> None:
         *("out/[x].safetensors", "out/a.safetensors", "out/c.safetensors")
     ]
     assert_failed(run("encode", "clips/*.mov"), 1, "clips/*.mov: there is no such file, and none that matches it")
+
+
+def test_pictures_beside_a_video_of_their_name_are_left_out(tree: Path) -> None:
+    for name in ("a.JPG", "a.webp", "sub/b.png", "sub/a.png", "c.png"):
+        write_clip(tree / name, 1, codec="png", pix_fmt="rgb24", container="image2")
+    result = run("encode", "clips", "-r", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    expected = ["a", "c", "sub/a", "sub/b", "sub/deep.er/c"]
+    assert [line.removeprefix("out/").removesuffix(".safetensors") for line in result.stdout.splitlines()] == expected
+    assert "note: clips: left out 3 pictures that have the name of a video in the same folder" in result.stderr
+    pattern = run("encode", "clips/a.*", "-o", "out2")
+    assert pattern.stdout == "out2/a.safetensors\n"
+    assert "note: clips/a.*: left out 2 pictures" in pattern.stderr
+    assert run("encode", "clips/*.png", "-o", "out2", "-q").stdout == "out2/c.safetensors\n"
+    assert run("encode", "clips/*.JPG", "-o", "out3", "-q").stdout == "out3/a.safetensors\n"
+    for inputs in (["clips/a.mp4", "clips/a.JPG"], ["clips/a.mp4", "clips/*.JPG"]):
+        assert_failed(
+            run("encode", *inputs, "-o", "out4"), 2, "and the output of clips/a.JPG would both be written to this file"
+        )
 
 
 @pytest.mark.usefixtures("tree")
@@ -171,6 +192,7 @@ def test_a_list_of_objects_gives_clips_options_of_their_own() -> None:
         {"path": "clips/a.mp4", "output": "x/first", "frames": 1},
         {"path": "clips/a.mp4", "output": "x/second.safetensors", "size": "16x16", "frames": "1:2"},
         {"path": "clips/a.mp4"},
+        {"path": "clips/a.mp4", "output": "y/"},
     ]
     Path("list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = json_lines(run("encode", "--list", "list.jsonl", "-o", "out", "--json"))
@@ -178,6 +200,7 @@ def test_a_list_of_objects_gives_clips_options_of_their_own() -> None:
         ("out/x/first", 1, 32),
         ("out/x/second.safetensors", 1, 16),
         ("out/clips/a.safetensors", 2, 32),
+        ("out/y/a.safetensors", 2, 32),
     ]
 
 
@@ -197,6 +220,7 @@ def test_a_list_of_objects_gives_clips_options_of_their_own() -> None:
         ('{"path": "a.mp4", "output": ""}', 'line 1: "output" names no file'),
         ('{"path": "a.mp4", "output": "../x"}', "line 1: the output ../x leads out of out"),
         ('{"path": "clips", "output": "x"}', "line 1: clips is a folder"),
+        ('{"path": "clips/a.mp4", "output": "x.mp4"}', "line 1: x.mp4: .mp4 means a video"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_status_2(line: str, reason: str) -> None:

@@ -106,7 +106,7 @@ def test_an_existing_output_is_refused_before_any_work(clip: Path) -> None:
 
 def test_the_input_is_never_its_own_output(clip: Path) -> None:
     before = clip.read_bytes()
-    assert_failed(run("roundtrip", clip, "-o", clip, "--force"), 1, "is the input itself")
+    assert_failed(run("roundtrip", clip, "-o", clip, "--force"), 2, "-o would overwrite the input; name another output")
     assert clip.read_bytes() == before
 
 
@@ -237,8 +237,9 @@ def test_odd_calls_are_errors_and_no_bugs(
 
 
 def test_skipping_does_not_take_a_folder_for_an_output(clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert_failed(run("encode", clip, "-o", tmp_path / "out", "--skip-existing"), 1, "is a directory")
+    output = tmp_path / "out" / "clip.safetensors"
+    output.mkdir(parents=True)
+    assert_failed(run("encode", clip, "-o", tmp_path / "out", "--skip-existing"), 1, f"{output}: is a directory")
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])
@@ -246,9 +247,14 @@ def test_a_url_that_cannot_be_read_is_said_to_be_one(command: str) -> None:
     assert_failed(run(command, "http://host/clip.mp4"), 1, "only local files are read here; download it first")
 
 
-@pytest.mark.parametrize("command", [("encode",), ("roundtrip",), ("convert", "--format", "vae3d")])
-def test_a_url_that_cannot_be_written_is_said_to_be_one(command: tuple[str, ...], clip: Path) -> None:
-    assert_failed(run(*command, clip, "-o", "http://host/x.mp4"), 1, "only local files are written here")
+@pytest.mark.parametrize(
+    "command", [("encode", "x"), ("roundtrip", "x.mp4"), ("convert", "x.safetensors", "--format", "vae3d")]
+)
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_url_that_cannot_be_written_is_said_to_be_one(command: tuple[str, ...], folder: bool, clip: Path) -> None:
+    name, output, *options = command
+    output = f"http://host/{'' if folder else output}"
+    assert_failed(run(name, clip, "-o", output, *options), 1, "only local files are written here")
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "roundtrip", "info"])

@@ -372,8 +372,14 @@ def test_a_pipe_and_json(tmp_path: Path) -> None:
     [
         (["-", "-o", "FOLDER", "--format", "musubi"], "standard input has no name"),
         (["a", "-o", "-", "--format", "musubi"], "give a folder"),
-        (["a", "x/a", "-o", "FOLDER", "--format", "musubi"], "2 outputs would have this name"),
-        (["a", "x/a", "-o", "FOLDER", "--format", "comfyui"], "2 outputs would have this name"),
+        (
+            ["a", "x/a", "-o", "FOLDER", "--format", "musubi"],
+            "-o of a and -o of x/a would both be written to this file",
+        ),
+        (
+            ["a", "x/a", "-o", "FOLDER", "--format", "comfyui"],
+            "-o of a and -o of x/a would both be written to this file",
+        ),
         (["a", "-o", "b", "--format", "comfyui", "--fps", "0"], "--fps 0"),
     ],
 )
@@ -381,12 +387,15 @@ def test_a_wrong_call_is_status_2(arguments: list[str], reason: str) -> None:
     assert_failed(run("convert", *arguments), 2, reason)
 
 
-def test_a_missing_folder_is_made_for_several_inputs_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("to", "names"), [("musubi", ["my_clip_00000-009_0030x0020_hv"]), ("comfyui", ["my_clip"])])
+def test_a_missing_folder_is_made_but_not_those_above_it(tmp_path: Path, to: str, names: list[str]) -> None:
     source, folder = own(tmp_path), tmp_path / "none"
-    assert_failed(run("convert", source, "-o", folder, "--format", "musubi"), 1, f"there is no folder {folder}")
+    assert_failed(run("convert", source, "-o", f"{folder}/no/", "--format", to), 1, f"there is no folder {folder}")
+    assert run("convert", source, "-o", f"{folder}/", "--format", to, "-q").stderr == ""
+    assert [path.stem for path in folder.iterdir()] == names
     other = own(tmp_path, name="other.safetensors")
-    assert run("convert", source, other, "-o", folder, "--format", "musubi", "-q").stderr == ""
-    assert len(list(folder.iterdir())) == 2
+    assert run("convert", source, other, "-o", f"{folder}2", "--format", to, "-q").stderr == ""
+    assert len(list((tmp_path / "none2").iterdir())) == 2
 
 
 def test_a_latent_file_of_a_later_version_of_ours_is_refused(tmp_path: Path) -> None:

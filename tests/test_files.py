@@ -1,13 +1,15 @@
 """Outputs that appear whole or not at all."""
 
+import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import OutputGroup, atomic_output, check_output, same_file, spool_folder
+from vae3d_cli.files import OutputGroup, atomic_output, check_output, spool_folder
 
 
 def test_the_name_appears_only_when_all_is_written(tmp_path: Path) -> None:
@@ -132,9 +134,70 @@ def test_a_spool_lies_beside_a_file_and_elsewhere_for_a_device(tmp_path: Path) -
     assert spool_folder(None) is None
 
 
-def test_two_names_of_one_file_are_the_same(tmp_path: Path) -> None:
-    path, link = tmp_path / "a", tmp_path / "b"
-    assert not same_file(path, path)  # it does not exist
-    path.touch()
-    link.symlink_to(path)
-    assert same_file(path, link)
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("links_fail_with", [None, errno.EPERM, errno.ENOTSUP])
+def test_a_file_that_has_come_meanwhile_is_kept_unless_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links_fail_with: int | None
+) -> None:
+    if links_fail_with:
+        monkeypatch.setattr(os, "link", failing(links_fail_with))
+    path = tmp_path / "out"
+
+    def write(data: bytes) -> None:
+        with atomic_output(path, overwrite=False) as temporary:
+            temporary.write_bytes(data)
+
+    write(b"first")
+    with pytest.raises(OutputError, match="out: a file of this name has appeared since the run began and was kept"):
+        write(b"second")
+    assert path.read_bytes() == b"first"
+    if links_fail_with is None:
+        write(b"first")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_what_a_mount_does_not_know_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, overwrite: bool
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number))
+    monkeypatch.setattr(Path, "chmod", failing(errno.EPERM if number == errno.EINVAL else number))
+    with atomic_output(tmp_path / "out", overwrite=overwrite) as temporary:
+        temporary.write_bytes(b"data")
+    assert (tmp_path / "out").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(("function", "number"), [("fsync", errno.EIO), ("fsync", errno.EPERM), ("chmod", errno.EIO)])
+def test_what_fails_on_a_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
+) -> None:
+    monkeypatch.setattr(os if function == "fsync" else Path, function, failing(number))
+    with pytest.raises(OutputError, match=os.strerror(number)), atomic_output(tmp_path / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_mount_that_renames_no_open_file_gets_a_closed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    replace = Path.replace
+
+    def replace_closed(path: Path, target: Path) -> Path:
+        if path in [name.resolve() for name in Path("/proc/self/fd").iterdir()]:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_closed)
+    monkeypatch.setattr(os, "link", failing(errno.ENOSYS))
+    with atomic_output(tmp_path / "out", overwrite=overwrite) as temporary:
+        temporary.write_bytes(b"data")
+    assert (tmp_path / "out").read_bytes() == b"data"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]

@@ -56,10 +56,10 @@ def test_every_command_removes_what_dead_runs_left(clip: Path, tmp_path: Path, t
 
 
 def test_what_a_living_run_needs_stays(tmp_path: Path, temporaries: Path) -> None:
-    with temporary_file(tmp_path, ".mp4") as path, TemporaryFolder() as folder:
+    with temporary_file(tmp_path, ".mp4") as file, TemporaryFolder() as folder:
         for place in (tmp_path, temporaries):
             remove_orphans(place)
-        assert path.exists()
+        assert file.path.exists()
         assert folder.parent == temporaries
         assert folder.exists()
     assert list(tmp_path.iterdir()) == list(temporaries.iterdir()) == []
@@ -88,8 +88,8 @@ def test_a_file_that_another_run_removes_before_it_is_locked_is_made_again(
         lock(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", remove_first)
-    with temporary_file(tmp_path) as path:
-        assert path.exists()
+    with temporary_file(tmp_path) as file:
+        assert file.path.exists()
 
 
 def test_a_copy_of_standard_input_is_removed_when_the_run_ends(clip: Path, temporaries: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import filecmp
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import TypeGuard
 
 from vae3d_cli.errors import InputError, OutputError
-from vae3d_cli.temporary import temporary_file
+from vae3d_cli.temporary import TemporaryFile, temporary_file
 
 STDIN_NAME = "<stdin>"
 STDIN_FD, STDOUT_FD = 0, 1
@@ -23,6 +24,8 @@ STDOUT_NAME = "standard output"
 _SPECIAL_KINDS = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 _MAX_NAME_BYTES = 255
 _COPY_BYTES = 1 << 20
+# How file systems say that they have no such operation.
+_UNSUPPORTED = frozenset([errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
 AnyPath = str | os.PathLike[str]
 
 
@@ -70,9 +73,11 @@ def why_not_there(path: Path, error: OSError | RuntimeError) -> str:
 
 
 def why_no_folder(folder: Path, path: Path) -> str:
-    """What to do about a folder of `path` that is not there; the path may have been meant as a URL."""
+    """What to do about a folder of `path` that is none, or not there; the path may have been meant as a URL."""
     if _is_meant_as_url(path):
         return "only local files are written here; name one, and upload it"
+    if folder.exists():
+        return f"{folder} is no folder; name another with -o"
     return f"there is no folder {folder}; make it first"
 
 
@@ -87,19 +92,19 @@ def check_output(path: Path, *, overwrite: bool, makes_folder: bool = False) -> 
         OutputError: It exists and may not be overwritten, is a folder, or its folder is missing or read-only.
     """
     try:
-        folder = path.resolve().parent
+        folder, shown = path.resolve().parent, path.parent
         if makes_folder and not folder.exists():
-            folder = folder.parent
+            folder, shown = folder.parent, shown.parent
         if path.is_dir():
             raise OutputError(f"{path}: is a directory; name a file")
         if not folder.is_dir():
-            raise OutputError(f"{path}: {why_no_folder(path.parent, path)}")
+            raise OutputError(f"{path}: {why_no_folder(shown, path)}")
         if is_special(path):
             return
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists already; overwrite it with --force, or name another file with -o")
         if not os.access(folder, os.W_OK):
-            raise OutputError(f"{path}: permission denied; the folder {path.parent} cannot be written to")
+            raise OutputError(f"{path}: permission denied; the folder {shown} cannot be written to")
     except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be searched, a loop of links
         raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; name another output") from error
 
@@ -163,20 +168,16 @@ def spool_folder(output: Path | None) -> Path | None:
     return None if output is None or is_special(output) else output.resolve().parent
 
 
-def same_file(a: Path, b: Path) -> bool:
-    """Whether both names lead to one existing file."""
-    try:
-        return a.samefile(b)
-    except OSError:
-        return False
-
-
 class OutputGroup:
-    """Outputs that take their names together when its context ends, once all are written: all of them, or none."""
+    """Outputs that take their names together when its context ends, once all are written: all of them, or none.
 
-    def __init__(self) -> None:
+    Without `overwrite` a file that appeared under one of the names meanwhile is kept, which is an error.
+    """
+
+    def __init__(self, *, overwrite: bool = True) -> None:
+        self._overwrite = overwrite
         self._cleanup = contextlib.ExitStack()
-        self._written: list[tuple[Path, Path]] = []
+        self._written: list[tuple[TemporaryFile, Path]] = []
 
     def __enter__(self) -> "OutputGroup":
         """Use it as a context."""
@@ -196,43 +197,54 @@ class OutputGroup:
                     with _errors_of(path):
                         target = path.resolve()
                         is_new = not target.exists()
-                        temporary.replace(target)
+                        self._put(temporary, target)
                         if is_new:
                             undoing.callback(target.unlink, missing_ok=True)
                 undoing.pop_all()
                 for folder in {path.resolve().parent for _, path in self._written}:
-                    with contextlib.suppress(OSError):  # the outputs are there; some file systems sync no folder
-                        _sync(folder)
+                    with contextlib.suppress(OSError):  # the outputs are there
+                        _sync_named(folder)
 
-    def add(self, temporary: Path, path: Path, cleanup: contextlib.ExitStack) -> None:
+    def add(self, temporary: TemporaryFile, path: Path, cleanup: contextlib.ExitStack) -> None:
         """Take a file that is written, which `path` is to be the name of."""
         self._written.append((temporary, path))
         self._cleanup.push(cleanup)
 
+    def _put(self, temporary: TemporaryFile, target: Path) -> None:
+        try:
+            _move(temporary.path, target, overwrite=self._overwrite)
+        except FileExistsError:
+            raise
+        except OSError:  # some file systems rename no open file; elsewhere the lock is kept to the end
+            temporary.unlock()
+            _move(temporary.path, target, overwrite=self._overwrite)
+
 
 @contextlib.contextmanager
-def atomic_output(path: Path, group: OutputGroup | None = None) -> Iterator[Path]:
+def atomic_output(path: Path, group: OutputGroup | None = None, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes the name on success and is gone on failure.
 
-    It takes the name when the `group` that it belongs to does. A symbolic link stays a link, an existing file keeps its
-    mode, and a device or a FIFO is written straight.
+    It takes the name when the `group` that it belongs to does, by the rule of that group; by itself, `overwrite` says
+    whether it may replace a file that appeared under the name meanwhile. A symbolic link stays a link, an existing file
+    keeps its mode, and a device or a FIFO is written straight.
 
     Raises:
-        OutputError: The folder cannot be written to, or the disk is full; the old file is still there.
+        OutputError: The folder cannot be written to, the disk is full, or there is a file that must be kept.
     """
     if is_special(path):
         with _errors_of(path):
             yield path
         return
     with contextlib.ExitStack() as stack:
-        group = group or stack.enter_context(OutputGroup())
+        group = group or stack.enter_context(OutputGroup(overwrite=overwrite))
         with _errors_of(path):
             target = path.resolve()
             cleanup = stack.enter_context(contextlib.ExitStack())
             temporary = cleanup.enter_context(temporary_file(target.parent, target.suffix))
-            temporary.chmod(_mode_of(target))
-            yield temporary
-            _sync(temporary)
+            with _unless_unsupported(errno.EPERM):  # the mount says whose the files are
+                temporary.path.chmod(_mode_of(target))
+            yield temporary.path
+            _sync_named(temporary.path)
             group.add(temporary, path, cleanup.pop_all())
 
 
@@ -240,8 +252,37 @@ def atomic_output(path: Path, group: OutputGroup | None = None) -> Iterator[Path
 def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileExistsError as error:
+        raise OutputError(
+            f"{path}: a file of this name has appeared since the run began and was kept; if two outputs have one name "
+            "on this disk, rename one of the inputs"
+        ) from error
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}; nothing was written") from error
+
+
+def _move(temporary: Path, target: Path, *, overwrite: bool) -> None:
+    """Move a finished file to its name.
+
+    Raises:
+        FileExistsError: The name is taken, and that file is kept.
+    """
+    if overwrite:
+        temporary.replace(target)
+        return
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        # A lost worker may have written the same file before.
+        if not filecmp.cmp(temporary, target, shallow=False):
+            raise
+    except OSError:  # without hard links, reserve the name with an empty file
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def is_read_once(path: Path | None) -> bool:
@@ -258,7 +299,7 @@ def copy_of_pipe(path: Path | None, head: bytes = b"", fd: int | None = None) ->
     """
     with contextlib.ExitStack() as stack:
         try:
-            copy = stack.enter_context(temporary_file(Path(tempfile.gettempdir())))
+            copy = stack.enter_context(temporary_file(Path(tempfile.gettempdir()))).path
             if fd is None:
                 fd = STDIN_FD if path is None else stack.enter_context(path.open("rb")).fileno()
             with copy.open("wb") as file:
@@ -319,10 +360,26 @@ def _mode_of(target: Path) -> int:
         return 0o666 & ~umask
 
 
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file, or the names in a folder."""
+def sync(file: int) -> None:
+    """Sync an open file to the disk, if the file system can."""
+    with _unless_unsupported():
+        os.fsync(file)
+
+
+def _sync_named(path: Path) -> None:
+    """Sync a closed file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _unless_unsupported(*others: int) -> Iterator[None]:
+    """Ignore the errors of a file system that lacks an operation: the usual ones, and `others`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_UNSUPPORTED, *others):
+            raise

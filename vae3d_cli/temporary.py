@@ -15,17 +15,37 @@ from threading import Lock
 _NAME = re.compile(r"\.vae3d-[0-9a-f]{16}\.part.*")
 
 
+class TemporaryFile:
+    """A file that its lock marks as one of a run that lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def make(self) -> None:
+        """Make it, and lock it."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        self._handle = _hold(self.path, lambda: os.open(self.path, flags, 0o600))
+
+    def unlock(self) -> None:
+        """Close the file; from then on another run may take it for one of a dead run."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
 @contextlib.contextmanager
-def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
+def temporary_file(folder: Path, suffix: str = "") -> Iterator[TemporaryFile]:
     """A new file in `folder`, which is removed at the end if it still has its name."""
     _remove_orphans_once(folder)
     # Named before it is made: a signal may come at any time, and then it must be known what to take away.
-    path = folder / _new_name(suffix)
-    with contextlib.ExitStack() as stack:
-        stack.callback(path.unlink, missing_ok=True)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        stack.callback(os.close, _hold(path, lambda: os.open(path, flags, 0o600)))
-        yield path
+    file = TemporaryFile(folder / _new_name(suffix))
+    try:
+        file.make()
+        yield file
+    finally:
+        file.path.unlink(missing_ok=True)
+        file.unlock()
 
 
 class TemporaryFolder:

@@ -1,7 +1,8 @@
 """The caches of musubi-tuner that are there: how the name of one ends is known only once its clip is encoded."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,26 +15,33 @@ from vae3d_cli.latents import MUSUBI, musubi_names
 _Names = dict[tuple[str, int | None], list[str]]
 
 
-class Caches:
-    """Finds the caches of clip after clip, and lists each folder once: 50,000 clips lie in few of them."""
+def locate_caches(clips: Sequence[Clip]) -> list[Clip]:
+    """Add the existing caches to each clip; the first of them becomes its output.
 
-    def __init__(self) -> None:
-        self._folders: dict[Path, _Names] = {}
+    A clip's caches have its stem and first frame or, if none do, are those of an image of its stem. A cache that could
+    belong to several clips is left to none of them, so that nothing replaces it.
+    """
+    folders: dict[Path, _Names] = {}
+    found = [_caches_of(clip, folders) for clip in clips]
+    counts = Counter(cache for caches in found for cache in caches)
+    located = []
+    for clip, caches in zip(clips, found, strict=True):
+        own = tuple(cache for cache in caches if counts[cache] == 1)
+        located.append(replace(clip, output=own[0], caches=own) if own else clip)
+    return located
 
-    def located(self, clip: Clip) -> Clip:
-        """The clip with what is there of its caches, the first of which is the output that exists.
 
-        Those are the caches of its stem and its first frame or, where there are none, of an image of its stem.
-        """
-        if clip.options.format != MUSUBI or clip.source is None or not isinstance(clip.output, Path):
-            return clip
-        folder, stem = clip.output.parent, clip.source.stem
-        if folder not in self._folders:
-            self._folders[folder] = _listed(folder)
-        names = self._folders[folder]
-        found = names.get((stem, clip.options.frames.start)) or names.get((stem, None)) or []
-        caches = tuple(folder / name for name in sorted(found))
-        return replace(clip, output=caches[0], caches=caches) if caches else clip
+def _caches_of(clip: Clip, folders: dict[Path, _Names]) -> list[Path]:
+    """List the caches that may belong to a clip; each folder is listed once, since 50,000 clips lie in few."""
+    if clip.options.format != MUSUBI or clip.source is None or not isinstance(clip.output, Path):
+        return []
+    folder, stem = clip.output.parent, clip.source.stem
+    if folder not in folders:
+        folders[folder] = _listed(folder)
+    names = folders[folder]
+    return [
+        folder / name for name in sorted(names.get((stem, clip.options.frames.start)) or names.get((stem, None)) or [])
+    ]
 
 
 def take_place(clip: Clip, result: EncodeResult) -> tuple[EncodeResult, tuple[str, ...]]:

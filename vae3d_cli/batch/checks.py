@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import FileStamp, check_input, check_output, same_file, why_no_folder
+from vae3d_cli.files import FileStamp, check_input, check_output, why_no_folder
 from vae3d_cli.remote import Location, RemotePath
 
 
@@ -49,17 +49,13 @@ class Checks:
         if not isinstance(clip.source, RemotePath):
             check_input(clip.source)
         if isinstance(clip.output, RemotePath):
-            return self._check_object(clip, clip.output)
+            return self._check_object(clip.output)
         if clip.output is None:
             return False
-        if not isinstance(clip.root, Path):
-            check_output(clip.output, overwrite=self._overwrite)
-            exists = clip.output.exists()
-        else:
-            exists = self._check_below(clip.root, clip.output)
-        if exists and isinstance(clip.source, Path) and same_file(clip.source, clip.output):
-            raise OutputError(f"{clip.output}: is the input itself; name another output")
-        return exists
+        if isinstance(clip.root, Path):
+            return self._check_below(clip.root, clip.output)
+        check_output(clip.output, overwrite=self._overwrite, makes_folder=clip.makes_folder)
+        return clip.output.exists()
 
     def _check_below(self, root: Path, output: Path) -> bool:
         """What `check_output` does, for a file in a folder that is made if need be; and whether it is there."""
@@ -79,12 +75,10 @@ class Checks:
         self._refuse_existing(output)
         return True
 
-    def _check_object(self, clip: Clip, output: RemotePath) -> bool:
+    def _check_object(self, output: RemotePath) -> bool:
         """The same, for an object."""
         if not output.exists():
             return False
-        if clip.source == output:
-            raise OutputError(f"{output}: is the input itself; name another output")
         self._refuse_existing(output)
         return True
 
@@ -101,10 +95,8 @@ def _reason_against(folder: Path, root: Path) -> str | None:
     existing, highest = folder, root.absolute().parent
     while not existing.exists() and existing.absolute() != highest:
         existing = existing.parent
-    if not existing.exists():
-        return why_no_folder(existing, root)
     if not existing.is_dir():
-        return f"{existing} is no folder; name another with -o"
+        return why_no_folder(existing, root)
     if not os.access(existing, os.W_OK):
         return f"permission denied; the folder {existing} cannot be written to"
     return None

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from vae3d_cli.batch.planning import Clip
 from vae3d_cli.errors import OutputError
-from vae3d_cli.files import FileStamp, check_regular, is_path
+from vae3d_cli.files import FileStamp, check_regular, is_path, sync
 from vae3d_cli.remote import Location
 
 NAME = "vae3d-manifest.jsonl"
@@ -166,7 +166,7 @@ class Manifest(Record):
             if os.write(self._file, line) != len(line):
                 os.ftruncate(self._file, end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file)
+            sync(self._file)
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}; the clip has no line in it") from error
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
-from vae3d_cli.batch.caches import Caches
+from vae3d_cli.batch.caches import locate_caches
 from vae3d_cli.batch.checks import Checks
 from vae3d_cli.batch.existing import Policy
 from vae3d_cli.batch.manifests import Manifests
@@ -85,12 +86,12 @@ class InProcess:
 
 def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list[Outcome]]:
     """The clips that are to be encoded or looked at, and what is known of the others before any work."""
-    checks, caches = Checks(overwrite=policy.force or policy.looks), Caches()
+    checks = Checks(overwrite=policy.force or policy.looks)
     ready, outcomes = [], []
-    for given in clips:
+    for given in locate_caches(clips):
         clip = given
         try:
-            clip = checks.located(caches.located(given))
+            clip = checks.located(given)
             exists = checks.check(clip)
         except Exception as error:
             outcomes.append(Outcome(clip=clip, error=failure(error)))
@@ -98,7 +99,7 @@ def check_clips(clips: Sequence[Clip], policy: Policy) -> tuple[list[Clip], list
             if exists and policy.looks and not _can_be_compared(clip):
                 outcomes.append(Outcome(clip=clip, skipped="there, and cannot be compared"))
             else:
-                ready.append(clip)
+                ready.append(replace(clip, existed=True) if exists else clip)
     return ready, outcomes
 
 

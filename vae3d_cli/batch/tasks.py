@@ -123,7 +123,7 @@ class _Work:
         self._task, self._model, self._policy = task, model, policy
         self._clip = clip = task.clip
         self._staging = staging = Staging(clip, stopped)
-        self._encoding = Encoding(staging.source, staging.output, model, clip.options)
+        self._encoding = Encoding(staging.source, staging.output, model, clip.options, overwrite=clip.existed)
         self.has_read = self._encoding.has_read
         self._source: FileStamp | None = None
         self._again = ""
@@ -181,7 +181,7 @@ class _Work:
     def _judge(self) -> Outcome | None:
         """The outcome of a clip whose existing output is kept."""
         clip, entry = self._clip, self._task.entry
-        if self._policy.looks and clip.output is not None and clip.output.exists():
+        if self._policy.looks and clip.existed and clip.output is not None and clip.output.exists():
             judgement = judge(clip, self._model, entry, self._staging.fetch)
             if self._policy.keeps(judgement.state):
                 is_stale = judgement.state is State.STALE
@@ -230,7 +230,7 @@ class _Work:
 
 def _make_folder(clip: Clip) -> None:
     """Make the folder of an output that mirrors the inputs; that of a single output must be there."""
-    if clip.root is None or not isinstance(clip.output, Path):
+    if not (clip.root or clip.makes_folder) or not isinstance(clip.output, Path):
         return
     try:
         clip.output.parent.mkdir(parents=True, exist_ok=True)

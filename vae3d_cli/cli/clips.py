@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae3d_cli.cli import present
-from vae3d_cli.cli.jobs import PIPE, Target, check_names, check_stdout, plan_jobs
+from vae3d_cli.cli.jobs import PIPE, as_pipe, check_names, check_stdout, refuse_outputs
 from vae3d_cli.cli.options import FormatChoice
 from vae3d_cli.cli.parse import parse_frames, parse_rate, parse_size
 from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.console import print_detail, progress_bars
 from vae3d_cli.errors import UsageError, Vae3dError
-from vae3d_cli.remote import is_url, location
+from vae3d_cli.files import STDIN_FD, STDOUT_FD
+from vae3d_cli.remote import location
 
 if TYPE_CHECKING:
-    from vae3d_cli.batch import Clip, Engine, Found, Outcome
+    from vae3d_cli.batch import Clip, Engine, Found, Outcome, Use
     from vae3d_cli.codec import EncodeOptions
 
 # What a line of a list may say of its clip, by the names of the options.
@@ -41,21 +42,48 @@ class EncodePlan:
 
 
 def plan_encode(
-    inputs: list[str], listed: str | None, output: str | None, options: "EncodeOptions", *, recursive: bool
+    inputs: list[str],
+    listed: str | None,
+    output: str | None,
+    options: "EncodeOptions",
+    model: str,
+    *,
+    recursive: bool,
 ) -> EncodePlan:
-    """What is encoded, and where it goes.
+    """Plan the clips to encode, with their outputs.
 
     Raises:
-        UsageError: There is no input, a pipe or a terminal where it cannot be, or two clips with one output.
+        UsageError: Inputs are missing, a pipe or a terminal is where it cannot be, or an output is an input, another
+            output, or named like another kind of file.
         InputError: The list cannot be read.
     """
-    from vae3d_cli.batch import Found, find_clips, is_several, plan_clips, read_list
+    from vae3d_cli.batch import check_apart
+    from vae3d_cli.codec import SUFFIXES
+    from vae3d_cli.weights import model_files
 
     if "" in inputs:
         raise UsageError("'': names no file")
+    refuse_outputs(inputs, set(SUFFIXES.values()))
+    inputs = [as_pipe(text, STDIN_FD) for text in inputs]
+    listed = None if listed is None else as_pipe(listed, STDIN_FD)
+    output = None if output is None else as_pipe(output, STDOUT_FD)
+    plan = _plan(inputs, listed, output, options, recursive=recursive)
+    also_read: list[Use] = [("the model", path) for path in model_files(model)]
+    if listed is not None:
+        also_read.append(("the list", None if listed == PIPE else Path(listed)))
+    check_apart(plan.clips, also_read)
+    return plan
+
+
+def _plan(
+    inputs: list[str], listed: str | None, output: str | None, options: "EncodeOptions", *, recursive: bool
+) -> EncodePlan:
+    """Plan as `plan_encode` does, without the check for collisions."""
+    from vae3d_cli.batch import Found, find_clips, is_several, names_folder, plan_clips, read_list
+
     if options.format == FormatChoice.musubi:
         check_names(inputs, output)
-    elif listed is None and len(inputs) == 1 and not _is_remote_folder(output) and not is_several(location(inputs[0])):
+    elif listed is None and len(inputs) == 1 and not is_several(location(inputs[0])):
         return EncodePlan([_plan_single(inputs[0], output, options)], [], [])
     if listed is None and not inputs:
         raise UsageError("INPUT: give videos, images, folders of them with -r, or a --list")
@@ -68,34 +96,34 @@ def plan_encode(
         entries += read_list(None if listed == PIPE else Path(listed), _OPTIONS)
     folder = None if output is None else location(output)
     findings = find_clips(entries, recursive=recursive, output=folder)
+    if output is not None and findings.clips:
+        names_folder(output, "-o", for_several=True)
     clips = plan_clips(findings.clips, folder, lambda found: _options_of(found, options))
     return EncodePlan(clips, findings.failures, findings.notes)
 
 
 def _plan_single(text: str, output: str | None, options: "EncodeOptions") -> "Clip":
-    """A clip whose output is named, or lies beside it.
+    """Plan a single clip, whose output is a file or in a folder that `output` names, or next to the clip.
 
     Raises:
-        UsageError: A pipe or a terminal where it cannot be.
+        UsageError: A pipe or a terminal where it cannot be, or the output is named like another kind of file.
     """
-    from vae3d_cli.batch import Clip
+    from vae3d_cli.batch import Clip, check_suffix, latents_kind, names_folder
     from vae3d_cli.codec import SUFFIXES
 
-    suffix = SUFFIXES[options.format]
-    if is_url(text) or (output is not None and is_url(output)):
+    source = None if text == PIPE else location(text)
+    if output == PIPE:
         check_stdout("-o", output)
-        source = None if text == PIPE else location(text)
-        if output is not None:
-            return Clip(text, source, None if output == PIPE else location(output), options)
-        assert source is not None
-        return Clip(text, source, source.with_suffix(suffix), options)
-    (job,) = plan_jobs([text], {"output": Target("-o", output, lambda stem: f"{stem}{suffix}", beside_input=True)})
-    return Clip(job.name, job.source, job.outputs["output"], options)
-
-
-def _is_remote_folder(output: str | None) -> bool:
-    """Whether an output is a folder by its `/`: of a store it could only be asked."""
-    return output is not None and output.endswith("/") and is_url(output)
+        return Clip(text, source, None, options)
+    suffix = SUFFIXES[options.format]
+    is_folder = output is not None and names_folder(output, "-o", for_several=False)
+    if output is not None and not is_folder:
+        check_suffix(output, latents_kind(options.format))
+        return Clip(text, source, location(output), options)
+    if source is None:
+        raise UsageError("-: standard input has no name to name the output after; name a file with -o")
+    folder = source.parent if output is None else location(output)
+    return Clip(text, source, folder / f"{source.stem}{suffix}", options, makes_folder=is_folder)
 
 
 def _options_of(found: "Found", options: "EncodeOptions") -> "EncodeOptions":

@@ -24,13 +24,12 @@ from vae3d_cli.cli.convert import convert
 from vae3d_cli.cli.engines import EngineOptions, engine_for
 from vae3d_cli.cli.guard import guarded
 from vae3d_cli.cli.help import Command, Commands
-from vae3d_cli.cli.jobs import Target, plan_jobs
+from vae3d_cli.cli.jobs import plan_jobs
 from vae3d_cli.cli.parse import parse_frames, parse_gates
-from vae3d_cli.cli.reporting import REPORT
 from vae3d_cli.cli.runner import Failures, Settings
 from vae3d_cli.cli.train import train
 from vae3d_cli.cli.verifying import verify_all
-from vae3d_cli.cli.work import decode_jobs, roundtrip_jobs
+from vae3d_cli.cli.work import decode_jobs, plan_decode, plan_roundtrip, roundtrip_jobs
 
 # torch and PyAV are imported inside the commands, so that --help answers at once.
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def encode(
         posterior, seed, frames, latents_dtype, run_by, read_by, device, scaled=scaled, format_=format_
     )
     engine_options = EngineOptions(engine, workers, worker_cpus, worker_gpus)
-    plan = plan_encode(inputs or [], listed, output, codec_options, recursive=recursive)
+    plan = plan_encode(inputs or [], listed, output, codec_options, model, recursive=recursive)
     encode_all(plan, settings, partial(engine_for, engine_options, model, device, dtype, threads, format_, settings))
 
 
@@ -168,11 +167,12 @@ def decode(
 ) -> None:
     """Decode latents files into videos."""
     settings = Settings(force, skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress)
-    target = Target("-o", output, lambda stem: f"{stem}.decoded.mp4", beside_input=True)
-    jobs = plan_jobs(inputs, {"output": target})
     from vae3d_cli.codec import DecodeOptions
     from vae3d_cli.weights import check_device
 
+    wants_video = {codec, crf, preset, pix_fmt, container, audio} != {None}
+    named = model or os.environ.get(options.MODEL_VARIABLE)
+    jobs = plan_decode(inputs, output, named, audio, wants_video=wants_video)
     check_device(device)
     encoder = encoder_options(jobs, ("output",), codec, crf, preset, pix_fmt, container, lossless=lossless)
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
@@ -239,15 +239,8 @@ def roundtrip(
 ) -> None:
     """Encode and decode videos, and measure what is lost."""
     settings = Settings(force, skip_existing, json=json, quiet=quiet, verbose=verbose, progress=progress)
-    targets = {
-        "recon": Target("-o", output, lambda stem: f"{stem}.mp4"),
-        "compare": Target("--compare", compare, lambda stem: f"{stem}.compare.mp4"),
-        "latents": Target("--latents", latents, lambda stem: f"{stem}.safetensors"),
-        "csv": Target("--csv", csv, lambda stem: f"{stem}.csv"),
-        REPORT: Target("--report", report),
-    }
-    names = dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE) or "tiny"])
-    jobs = plan_jobs(inputs, targets, list(names))
+    names = list(dict.fromkeys(model or [os.environ.get(options.MODEL_VARIABLE) or "tiny"]))
+    jobs = plan_roundtrip(inputs, output, compare, latents, csv, report, models=names, lpips=lpips)
     gates = parse_gates(fail_under or [], fail_over or [], {"vmaf": vmaf, "lpips": lpips is not None})
     run_by = strategy_options(strategy, memory, tile_px, tile_overlap_px, chunk_frames, chunk_overlap_frames)
     read_by = read_options(fps, size, stream, deinterlace=deinterlace, allow_damaged=allow_damaged)

@@ -1,7 +1,6 @@
 """`vae3d convert`: files of latents from one tool to another."""
 
 import json as json_format
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,14 @@ import typer
 from vae3d_cli.cli import options
 from vae3d_cli.cli.build import told
 from vae3d_cli.cli.guard import guarded
-from vae3d_cli.cli.jobs import PIPE, Job, Target, check_names, is_done, make_folders, plan_jobs
+from vae3d_cli.cli.jobs import PIPE, Job, Target, check_names, is_done, plan_jobs
 from vae3d_cli.cli.runner import Settings, run_jobs
 from vae3d_cli.console import print_detail, print_json, print_path, progress_bar
+from vae3d_cli.errors import LatentsError, UsageError
+from vae3d_cli.files import is_read_once
 
 if TYPE_CHECKING:
-    from vae3d_cli.codec import ConvertResult
+    from vae3d_cli.codec import ConvertResult, Told
 
 Output = Annotated[
     str,
@@ -23,8 +24,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="Latents file; a folder for several inputs, and for musubi, whose files have names of their own; - is "
-        "standard output.",
+        help="Latents file, or a folder: NAME/, or one that exists. Always a folder for several inputs, and for "
+        "musubi, whose files have names of their own. - is standard output.",
     ),
 ]
 
@@ -46,41 +47,46 @@ def convert(
 ) -> None:
     """Convert latents files from one tool's format to another's."""
     settings = Settings(force, skip_existing, update, json, quiet, verbose, progress)
-    jobs = _plan(inputs, output, format_)
     said = told(fps, scaled)
+    jobs = _plan(inputs, output, format_, said)
     from vae3d_cli.codec import Conversion
 
     def run(job: Job, _: None) -> None:
         with Conversion(job.source, format_.value, said) as conversion:
-            if format_ is options.FormatChoice.musubi:
-                job = replace(job, outputs={"output": Path(output, conversion.musubi_name)})
-                reason = _reason_to_skip(job, settings)
-                if reason is not None:
-                    settings.note(f"{job.name}: skipped, its output {reason}")
-                    return
-                make_folders(job)
             if verbose:
                 print_detail(f"{job.name}: {conversion.read_as}")
             with progress_bar(job.name, show=settings.shows_progress) as update:
-                result = conversion.write(job.outputs["output"], update)
+                result = conversion.write(job.outputs["output"], update, overwrite=job.overwrite)
         _present(result, settings)
 
     run_jobs(jobs, settings, lambda: None, run, reason_to_skip=_reason_to_skip)
 
 
-def _plan(inputs: list[str], output: str, format_: options.FormatChoice) -> list[Job]:
-    """A job for each input, without its output where only the input says how that is named."""
-    if format_ is not options.FormatChoice.musubi:
-        from vae3d_cli.codec import SUFFIXES
+def _plan(inputs: list[str], output: str, format_: options.FormatChoice, said: "Told") -> list[Job]:
+    """Plan a job for each input; musubi-tuner's names are in the inputs, whose headers are read for them."""
+    from vae3d_cli.batch import latents_kind
+    from vae3d_cli.codec import SUFFIXES, Conversion, musubi_pattern
 
-        return plan_jobs(inputs, {"output": Target("-o", output, lambda stem: f"{stem}{SUFFIXES[format_]}")})
-    check_names(inputs, output)
-    jobs = plan_jobs(inputs, {"output": Target("-o", output, lambda stem: stem)})
-    return [replace(job, outputs={}) for job in jobs]
+    def name_after(source: Path, _: str) -> str:
+        if format_ is not options.FormatChoice.musubi:
+            return f"{source.stem}{SUFFIXES[format_]}"
+        if is_read_once(source):
+            raise UsageError(f"{source}: a pipe has no name to name musubi-tuner's cache after; give a file")
+        try:
+            with Conversion(source, format_.value, said) as conversion:
+                return conversion.musubi_name
+        except LatentsError:  # reported when the file is converted
+            return musubi_pattern(source.stem, None)
+
+    is_musubi = format_ is options.FormatChoice.musubi
+    if is_musubi:
+        check_names(inputs, output)
+    target = Target("-o", output, latents_kind(format_.value), name_after, is_folder=is_musubi)
+    return plan_jobs(inputs, {"output": target})
 
 
 def _reason_to_skip(job: Job, settings: Settings) -> str | None:
-    """Why an existing output is kept; `None` where it is written, or where its name is not known yet."""
+    """Why an existing output is kept; `None` where it is written."""
     from vae3d_cli.batch import Policy, judge_converted
 
     policy = Policy(force=settings.force, skip_existing=settings.skip_existing, update=settings.update)

@@ -1,79 +1,148 @@
 """What is read and where it goes, decided before any work."""
 
+import os
+import stat
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from vae3d_cli.errors import OutputError, UsageError
-from vae3d_cli.files import check_input, check_output, check_stdout_is_open, same_file
+from vae3d_cli.files import STDIN_FD, STDOUT_FD, check_input, check_output, check_stdout_is_open
+
+if TYPE_CHECKING:
+    from vae3d_cli.batch import Kind, Use
 
 PIPE = "-"
+_STREAMS = {STDIN_FD: "/dev/stdin", STDOUT_FD: "/dev/stdout"}
 
 
 @dataclass(frozen=True)
 class Job:
     """One input (`name` is what the user gave) and its outputs by name; `None` is standard input or output.
 
-    `shares_folders` says that the outputs lie in folders for several inputs, which are made if need be. `model` is the
-    name of the model that it is for, where the command has several. `common` are outputs of all jobs together.
+    `folders` hold outputs with default names, and are made if they are missing. `model` is the name of the model that
+    it is for, where the command has several. `common` are outputs of all jobs together. `overwrite` says that outputs
+    existed before the run and may be replaced.
     """
 
     name: str
     source: Path | None
     outputs: dict[str, Path | None]
-    shares_folders: bool = False
+    folders: frozenset[Path] = frozenset()
     model: str = ""
     common: dict[str, Path | None] = field(default_factory=dict)
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
 class Target:
-    """An output option: what the user gave, and how an output is named where several share a folder.
+    """An output option: what the user gave, the kind of file, and its default name in a folder.
 
-    That is after the stem of its input, and of the model if there are several. One without `name_after` is common to
-    all.
+    `name_after` takes the input, and a part for the model that is empty for a single model. An output for all inputs
+    together has a `common_name` instead. `is_folder` says that files of this option cannot be named.
     """
 
     option: str
     given: str | None
-    name_after: Callable[[str], str] | None = None
+    kind: "Kind"
+    name_after: Callable[[Path, str], str] | None = None
+    common_name: str = ""
     beside_input: bool = False
+    is_folder: bool = False
 
 
-def plan_jobs(inputs: list[str], targets: dict[str, Target], models: Sequence[str] = ("",)) -> list[Job]:
+def plan_jobs(
+    inputs: Sequence[str],
+    targets: dict[str, Target],
+    models: Sequence[str] = ("",),
+    also_read: Iterable["Use"] = (),
+) -> list[Job]:
     """A job for each input and model: all inputs of the first model come first.
 
-    An output option names a file for one job and a folder for several. Where it is not given, the output lies beside
-    the input (`beside_input`) or there is none.
+    An output option names a file or a folder for one job, and a folder for several. Where it is not given, the output
+    lies beside the input (`beside_input`) or there is none. `also_read` are files beside the inputs and the models.
 
     Raises:
-        UsageError: A pipe or a terminal where it cannot be, or two jobs with one output.
+        UsageError: A pipe or a terminal where it cannot be, an output with the name of another kind of file, or one
+            that is an input or another output.
     """
+    inputs = [as_pipe(text, STDIN_FD) for text in inputs]
     if PIPE in inputs and len(inputs) > 1:
         raise UsageError("-: standard input is one clip; give it alone")
     if PIPE in inputs and len(models) > 1:
         raise UsageError("-: standard input is read once; give one model, or a file")
+    for text in inputs:
+        if text != PIPE and not Path(text).name:
+            raise UsageError(f"{text!r}: names no file")
     num_jobs = len(inputs) * len(models)
-    common = {name: path for name, target in targets.items() if not target.name_after for path in _place_common(target)}
+    targets = {
+        name: replace(target, given=None if target.given is None else as_pipe(target.given, STDOUT_FD))
+        for name, target in targets.items()
+    }
+    common = {name: path for name, target in targets.items() if target.common_name for path in _place_common(target)}
+    folders = frozenset(
+        Path(target.given)
+        for target in targets.values()
+        if target.given not in (None, PIPE) and _is_folder(target, num_jobs)
+    )
     jobs = []
     for model, text in product(models, inputs):
         source = None if text == PIPE else Path(text)
-        if source is not None and not source.name:
-            raise UsageError(f"{text!r}: names no file")
         part = f".{PurePath(model).stem}" if len(models) > 1 else ""
-        outputs = {name: path for name, target in targets.items() for path in _place(source, part, target, num_jobs)}
+        own = {name: target for name, target in targets.items() if target.name_after}
+        outputs = {name: path for name, target in own.items() for path in _place(source, part, target, num_jobs)}
         if [*outputs.values(), *common.values()].count(None) > 1:
             raise UsageError("standard output takes one output; give the other a file")
-        shares_folders = num_jobs > 1 and any(target.given for target in targets.values() if target.name_after)
-        jobs.append(Job(text, source, outputs, shares_folders, model, common))
-    counts = Counter([path for job in jobs for path in job.outputs.values()] + list(common.values()))
-    for path, count in counts.items():
-        if count > 1 and path is not None:
-            raise UsageError(f"{path}: {count} outputs would have this name; name them apart")
+        jobs.append(Job(text, source, outputs, folders, model, common))
+    if targets:
+        _refuse_collisions(jobs, targets, models, also_read)
     return jobs
+
+
+def _refuse_collisions(
+    jobs: Sequence[Job], targets: dict[str, Target], models: Sequence[str], also_read: Iterable["Use"]
+) -> None:
+    """Refuse an output that is an input, a model's file or another output.
+
+    Raises:
+        UsageError: An output is one of these.
+    """
+    from vae3d_cli.batch import refuse_collisions
+    from vae3d_cli.weights import model_files
+
+    reads: list[Use] = [("the input", job.source) for job in jobs]
+    reads += [("the model", path) for model in models for path in model_files(model)]
+    writes: list[Use] = [(targets[name].option, path) for name, path in (jobs[0].common if jobs else {}).items()]
+    for job in jobs:
+        of = f" of {job.name}" if len(jobs) > 1 else ""
+        writes += [(f"{targets[name].option}{of}", path) for name, path in job.outputs.items()]
+    refuse_collisions([*also_read, *reads], writes)
+
+
+def as_pipe(text: str, number: int) -> str:
+    """Return `-` for other names of standard input (0) or output (1), and any other name as it is."""
+    if os.path.normpath(text) in (_STREAMS[number], f"/dev/fd/{number}", f"/proc/self/fd/{number}"):
+        return PIPE
+    try:
+        status = os.stat(text)  # noqa: PTH116 - any text
+        is_same = stat.S_ISFIFO(status.st_mode) and os.path.samestat(status, os.fstat(number))
+    except (OSError, ValueError):
+        return text
+    return PIPE if is_same else text
+
+
+def refuse_outputs(inputs: Sequence[str], suffixes: Iterable[str]) -> None:
+    """Refuse an input that looks like the output: not the first, not there, and with a suffix of the output.
+
+    Raises:
+        UsageError: An input looks like the output.
+    """
+    for text in inputs[1:]:
+        if PurePath(text).suffix.lower() in suffixes and not os.path.lexists(text):
+            raise UsageError(f"{text}: No such file or directory; if it is the output, write -o {text}")
 
 
 def check_names(inputs: Sequence[str], output: str | None) -> None:
@@ -82,35 +151,68 @@ def check_names(inputs: Sequence[str], output: str | None) -> None:
     Raises:
         UsageError: One is.
     """
-    if PIPE in inputs:
+    if PIPE in [as_pipe(text, STDIN_FD) for text in inputs]:
         raise UsageError("-: standard input has no name to name musubi-tuner's cache after; give a file")
-    if output == PIPE:
+    if output is not None and as_pipe(output, STDOUT_FD) == PIPE:
         raise UsageError("-o -: musubi-tuner knows its caches by their names; give a folder")
+
+
+def _is_folder(target: Target, num_jobs: int) -> bool:
+    """Tell whether an output option names a folder.
+
+    Raises:
+        UsageError: It must, but names a file.
+    """
+    from vae3d_cli.batch import names_folder
+
+    assert target.given is not None
+    is_one_file = num_jobs == 1 or bool(target.common_name)
+    return names_folder(target.given, target.option, for_several=target.is_folder or not is_one_file)
 
 
 def _place(source: Path | None, model_part: str, target: Target, num_jobs: int) -> list[Path | None]:
     """The path of an output of one job, in a list that is empty where there is none."""
-    if target.name_after is None:
-        return []
+    assert target.name_after is not None
     given, option = target.given, target.option
     if given is None:
         if not target.beside_input:
             return []
         if source is None:
             raise UsageError(f"-: standard input has no name to name the output after; give {option}")
-        return [source.with_name(target.name_after(source.stem))]
-    if num_jobs == 1:
-        return _place_common(target)
+        return [source.with_name(target.name_after(source, model_part))]
     if given == PIPE:
-        raise UsageError(f"{option} -: standard output takes one clip; give a folder")
-    assert source is not None  # standard input comes alone
-    return [Path(given) / target.name_after(source.stem + model_part)]
+        if num_jobs > 1:
+            raise UsageError(f"{option} -: standard output takes one clip; give a folder")
+        check_stdout(option, given)
+        return [None]
+    if not _is_folder(target, num_jobs):
+        return [_named(target)]
+    if source is None:
+        raise UsageError(f"{option} {given}: standard input has no name to name the output after; name a file")
+    return [Path(given, target.name_after(source, model_part))]
 
 
 def _place_common(target: Target) -> list[Path | None]:
     """The path of the one output of this option, in a list that is empty where there is none."""
     check_stdout(target.option, target.given)
-    return [] if target.given is None else [None if target.given == PIPE else Path(target.given)]
+    if target.given is None:
+        return []
+    if target.given == PIPE:
+        return [None]
+    return [Path(target.given, target.common_name) if _is_folder(target, 1) else _named(target)]
+
+
+def _named(target: Target) -> Path:
+    """Return the file that an output option names.
+
+    Raises:
+        UsageError: Its suffix means another kind of file.
+    """
+    from vae3d_cli.batch import check_suffix
+
+    assert target.given is not None
+    check_suffix(target.given, target.kind)
+    return Path(target.given)
 
 
 def check_stdout(option: str, given: str | None) -> None:
@@ -128,14 +230,12 @@ def check_stdout(option: str, given: str | None) -> None:
 
 
 def make_folders(job: Job) -> None:
-    """Make the folders that the outputs of several inputs share; that of a single output must be there.
+    """Make the folders that hold outputs with default names.
 
     Raises:
         OutputError: One cannot be made.
     """
-    if not job.shares_folders:
-        return
-    for folder in {path.parent for path in job.outputs.values() if path is not None}:
+    for folder in job.folders:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -150,20 +250,22 @@ def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
         OutputError: An output cannot be written, or may not be overwritten.
     """
     check_input(job.source)
-    outputs = [path for path in job.outputs.values() if path is not None]
-    common = [path for path in job.common.values() if path is not None]
+    outputs = _outputs(job)
     for path in outputs:
-        check_output(path, overwrite=overwrite or skip_existing, makes_folder=job.shares_folders)
-    for path in common:
-        check_output(path, overwrite=overwrite or skip_existing)
-    outputs += common
+        check_output(path, overwrite=overwrite or skip_existing, makes_folder=path.parent in job.folders)
     if skip_existing and outputs:
         existing = [path for path in outputs if path.exists()]
         if len(existing) == len(outputs):
             return True
         if existing and not overwrite:
             raise OutputError(f"{existing[0]}: exists already, and another output does not; overwrite it with --force")
-    for path in outputs:
-        if job.source is not None and same_file(job.source, path):
-            raise OutputError(f"{path}: is the input itself; name another output")
     return False
+
+
+def ready(job: Job) -> Job:
+    """Note whether outputs of a checked job exist, so that only these are overwritten."""
+    return replace(job, overwrite=any(path.exists() for path in _outputs(job)))
+
+
+def _outputs(job: Job) -> list[Path]:
+    return [path for path in (*job.outputs.values(), *job.common.values()) if path is not None]

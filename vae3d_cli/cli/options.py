@@ -76,8 +76,9 @@ LatentsOutput = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="Latents file; a folder for several inputs, a folder or a list, and for musubi, whose files have names of "
-        "their own; - is standard output. Default: clip.safetensors (.latent for comfyui) beside clip.mp4.",
+        help="Latents file, or a folder: NAME/, or one that exists. Always a folder for several inputs, a folder, a "
+        "list, and for musubi, whose files have names of their own. - is standard output. Default: clip.safetensors "
+        "(.latent for comfyui) beside clip.mp4.",
     ),
 ]
 LatentsInputs = Annotated[list[str], typer.Argument(metavar="LATENTS", help="Latents files; - is standard input.")]
@@ -87,8 +88,9 @@ VideoOutput = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="Video (mp4, m4v, mov, mkv, webm, nut, avi, y4m), or png for a single frame; a folder for several inputs; "
-        "- is standard output, in Matroska. Default: clip.decoded.mp4 beside clip.safetensors.",
+        help="Video (mp4, m4v, mov, mkv, webm, nut, avi, y4m), png for a single frame, or a folder: NAME/, or one that "
+        "exists; always a folder for several inputs. - is standard output, in Matroska. Default: clip.decoded.mp4, or "
+        ".png for a still image, beside clip.safetensors.",
     ),
 ]
 ReconOutput = Annotated[
@@ -97,7 +99,7 @@ ReconOutput = Annotated[
         "-o",
         "--output",
         metavar="RECON",
-        help="Keep the reconstruction as a video; a folder for several inputs; - is Matroska on standard output.",
+        help="Keep the reconstruction as a video, or in a folder (NAME/); - is Matroska on standard output.",
     ),
 ]
 Compare = Annotated[

@@ -17,8 +17,8 @@ REPORT = "report"
 class Reporter:
     """Gathers what the report shows, job by job, where one is wanted, and writes it in the end."""
 
-    def __init__(self, jobs: list[Job]) -> None:
-        self._common = jobs[0].common
+    def __init__(self, jobs: list[Job], *, overwrite: bool) -> None:
+        self._common, self._overwrite = jobs[0].common, overwrite
         self._measured: list[Measured] = []
         self._exhibit: Exhibit | None = None
 
@@ -46,7 +46,9 @@ class Reporter:
             OutputError: It cannot be written.
         """
         if self._measured:
+            from vae3d_cli.files import OutputGroup
             from vae3d_cli.report import write_report
 
             measured, self._measured = self._measured, []  # once, whatever comes of it
-            write_report(self._common[REPORT], measured, group)
+            with OutputGroup(overwrite=self._overwrite) as own:
+                write_report(self._common[REPORT], measured, group or own)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import typer
 
 from vae3d_cli.cli.guard import FAILED, report
-from vae3d_cli.cli.jobs import Job, is_done, make_folders
+from vae3d_cli.cli.jobs import Job, is_done, make_folders, ready
 from vae3d_cli.console import print_error, print_note
 from vae3d_cli.errors import Interrupted, PrintError, UsageError
 
@@ -62,17 +62,17 @@ def run_jobs(
         typer.Exit: A job failed, with status 1.
     """
     failures = Failures()
-    ready = []
+    checked = []
     for job in jobs:
         with failures.of(job):
             reason = (reason_to_skip or _exists)(job, settings)
             if reason is None:
-                ready.append(job)
+                checked.append(ready(job))
             else:
                 settings.note(f"{job.name}: skipped, its output {reason}")
-    if ready:
+    if checked:
         prepared = prepare()
-        for job in ready:
+        for job in checked:
             with failures.of(job):
                 make_folders(job)
                 run(job, prepared)

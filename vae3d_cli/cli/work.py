@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from vae3d_cli.cli import present
-from vae3d_cli.cli.jobs import PIPE, Job
-from vae3d_cli.cli.reporting import Reporter
+from vae3d_cli.cli.jobs import PIPE, Job, Target, plan_jobs, refuse_outputs
+from vae3d_cli.cli.reporting import REPORT, Reporter
 from vae3d_cli.cli.runner import Settings, run_jobs
 from vae3d_cli.console import progress_bar
 
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from vae3d_cli.weights import Model
 
 GATE_MISSED = 3
+
+
+def plan_decode(
+    inputs: list[str], output: str | None, model: str | None, audio: str | None, *, wants_video: bool
+) -> list[Job]:
+    """Plan the files to decode; by default a still image becomes a picture, unless the options ask for a video."""
+    from vae3d_cli.batch import PICTURE_SUFFIXES, VIDEO, VIDEO_SUFFIXES, is_still
+
+    def name_after(source: Path, _: str) -> str:
+        return f"{source.stem}.decoded.{'png' if is_still(source) and not wants_video else 'mp4'}"
+
+    refuse_outputs(inputs, VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+    target = Target("-o", output, VIDEO, name_after, beside_input=True)
+    also_read = [] if audio is None else [("the audio source", Path(audio))]
+    return plan_jobs(inputs, {"output": target}, [model or ""], also_read)
 
 
 def decode_jobs(
@@ -39,10 +55,45 @@ def decode_jobs(
 
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
         with progress_bar(job.name, show=settings.shows_progress) as update:
-            result = decode_video(job.source, job.outputs["output"], model, options, load=load_once, progress=update)
+            result = decode_video(
+                job.source,
+                job.outputs["output"],
+                model,
+                options,
+                load=load_once,
+                overwrite=job.overwrite,
+                progress=update,
+            )
         present.present_result(result, settings)
 
     run_jobs(jobs, settings, prepare, run)
+
+
+def plan_roundtrip(
+    inputs: list[str],
+    recon: str | None,
+    compare: str | None,
+    latents: str | None,
+    csv: str | None,
+    report: str | None,
+    *,
+    models: list[str],
+    lpips: str | None,
+) -> list[Job]:
+    """Plan the clips of a roundtrip; outputs are named as in the JSON."""
+    from vae3d_cli.batch import PAGE, TABLE, VIDEO, Kind, latents_kind
+
+    def target(option: str, given: str | None, kind: Kind, suffix: str) -> Target:
+        return Target(option, given, kind, lambda source, model_part: f"{source.stem}{model_part}{suffix}")
+
+    targets = {
+        "recon": target("-o", recon, VIDEO, ".mp4"),
+        "compare": target("--compare", compare, VIDEO, ".compare.mp4"),
+        "latents": target("--latents", latents, latents_kind("vae3d"), ".safetensors"),
+        "csv": target("--csv", csv, TABLE, ".csv"),
+        REPORT: Target("--report", report, PAGE, common_name="report.html"),
+    }
+    return plan_jobs(inputs, targets, models, [] if lpips is None else [("the LPIPS weights", Path(lpips))])
 
 
 def roundtrip_jobs(
@@ -66,7 +117,7 @@ def roundtrip_jobs(
     from vae3d_cli.metrics import check_gates
 
     has_missed = False
-    reporter = Reporter(jobs)
+    reporter = Reporter(jobs, overwrite=settings.force)
     common = {name: PIPE if path is None else str(path) for name, path in jobs[0].common.items()}
     measured: list[tuple[Job, dict[str, float]]] = []
 
@@ -79,7 +130,10 @@ def roundtrip_jobs(
     def run(job: Job, load_once: "Callable[[str], Model]") -> None:
         nonlocal has_missed
         model = load_once(job.model)
-        with OutputGroup() as group, progress_bar(job.name, show=settings.shows_progress) as update:
+        with (
+            OutputGroup(overwrite=job.overwrite) as group,
+            progress_bar(job.name, show=settings.shows_progress) as update,
+        ):
             result = roundtrip_video(
                 job.source,
                 model,

@@ -12,7 +12,7 @@ from vae3d_cli.codec.overlap import WorkBehind, read_ahead
 from vae3d_cli.codec.reading import EncodedClip
 from vae3d_cli.codec.results import DecodeResult, EncodeResult, RoundtripResult, Run
 from vae3d_cli.codec.roundtrip import ShowFrame, Viewer, roundtrip_video
-from vae3d_cli.latents import SUFFIXES, Told
+from vae3d_cli.latents import SUFFIXES, Told, musubi_pattern
 from vae3d_cli.metrics import Extras
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "encode_video",
     "find_extras",
+    "musubi_pattern",
     "read_ahead",
     "roundtrip_video",
 ]

@@ -120,8 +120,12 @@ class Conversion:
         latents = self._latents
         return f"read as {latents.format}, tensor {latents.tensor_name}, {list(latents.shape)}"
 
-    def write(self, output: Path | None, progress: Progress = ignore_progress) -> ConvertResult:
+    def write(
+        self, output: Path | None, progress: Progress = ignore_progress, *, overwrite: bool = True
+    ) -> ConvertResult:
         """Write it to `output`; `None` is standard output. `progress` is told of every frame.
+
+        An output that exists is replaced or, without `overwrite`, an error in the end.
 
         Raises:
             LatentsError: The file holds values that are not finite.
@@ -139,7 +143,7 @@ class Conversion:
                     raise LatentsError(f"{latents.name}: {text}") from error
             shape = spool.shape
             layout = layout_of(self._format, said, shape, spool.dtype_name, latents.pts)
-            with binary_output(output) as out:
+            with binary_output(output, overwrite=overwrite) as out:
                 spool.write_as(out, layout)
         notes = losses(self._format, said, shape, has_pts=latents.pts is not None)
         return ConvertResult(

@@ -61,12 +61,13 @@ def decode_video(
     options: DecodeOptions = DecodeOptions(),
     *,
     load: Callable[[str], Model] = load_model,
+    overwrite: bool = True,
     progress: Progress = ignore_progress,
 ) -> DecodeResult:
     """Decode the latents file `source` into the video `output`; `None` is standard input or output.
 
-    An output that exists is replaced. The model is the one that the file names, unless `model` is or names another; see
-    `decoder_of` for a checkpoint of one's own.
+    An output that exists is replaced or, without `overwrite`, an error in the end. The model is the one that the file
+    names, unless `model` is or names another; see `decoder_of` for a checkpoint of one's own.
     `progress` is told of every frame.
 
     Raises:
@@ -94,11 +95,11 @@ def decode_video(
             )
         notes = (*notes, *(f"{latents.name}: {note}" for note in options.frames.missing_note(header.num_frames)))
         progress(0, len(selected))
-        watch = Stopwatch()
+        watch, timing = Stopwatch(), _timing(latents, selected)
         decoded = decode_clip(latents, header, loaded, selected, options.strategy, watch, progress)
         with (
             _audio_of(options.audio, latents, selected, suffix_of(output, options.encoder)) as audio,
-            video_output(output, header, _timing(latents, selected), len(selected), options.encoder, audio) as writer,
+            video_output(output, header, timing, len(selected), options.encoder, audio, overwrite=overwrite) as writer,
             beside_writing(writer, output) as behind,
         ):
             for frame in decoded.frames:

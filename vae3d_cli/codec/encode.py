@@ -49,11 +49,21 @@ class Encoding:
 
     Each may be taken by another thread, so that of several clips one is read and one is written while one is in the
     model; but only when one `has_read` the next may be opened, see `Reading`. Leaving the context, or `close`, takes
-    away what there is of it, at any point. See `encode_video`.
+    away what there is of it, at any point. Without `overwrite` an output that is there by then is an error. See
+    `encode_video`.
     """
 
-    def __init__(self, source: Path | None, output: Path | None, model: Model, options: EncodeOptions) -> None:
+    def __init__(
+        self,
+        source: Path | None,
+        output: Path | None,
+        model: Model,
+        options: EncodeOptions,
+        *,
+        overwrite: bool = True,
+    ) -> None:
         self._source, self._output, self._model, self._options = source, output, model, options
+        self._overwrite = overwrite
         self._stack = contextlib.ExitStack()
         self._seconds = 0.0
         self.has_read = Event()
@@ -93,7 +103,7 @@ class Encoding:
         """Write the latents file."""
         with self._step():
             clip = self._clip.hashed()
-            written, losses = write_latents(self._spool, clip, self._place, self._options)
+            written, losses = write_latents(self._spool, clip, self._place, self._options, overwrite=self._overwrite)
         loading = self._model.load_seconds
         return EncodeResult(
             input=display_name(self._source),

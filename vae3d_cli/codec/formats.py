@@ -45,7 +45,7 @@ def place_of(source: Path | None, output: Path | None, format_name: str) -> Path
 
 
 def write_latents(
-    spool: LatentsSpool, clip: EncodedClip, place: Path | None, options: EncodeOptions
+    spool: LatentsSpool, clip: EncodedClip, place: Path | None, options: EncodeOptions, *, overwrite: bool
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Write what was spooled of a clip to its `place`, and say where that is and what the format cannot hold.
 
@@ -55,7 +55,7 @@ def write_latents(
     format_name, header, pts = options.format, clip.header, clip.timing.pts
     if format_name == MUSUBI and place is not None:
         place = place.with_name(musubi_name(place.name, header, spool.shape, start=options.frames.start))
-    with binary_output(place) as out:
+    with binary_output(place, overwrite=overwrite) as out:
         if format_name == VAE3D:
             spool.write(out, header, pts)
         else:

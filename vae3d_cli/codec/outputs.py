@@ -34,10 +34,12 @@ def display_name(path: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def binary_output(path: Path | None, group: OutputGroup | None = None) -> Iterator[PipeWriter]:
+def binary_output(
+    path: Path | None, group: OutputGroup | None = None, *, overwrite: bool = True
+) -> Iterator[PipeWriter]:
     """What takes bytes, from the first to the last, and has passed on all of them when it returns.
 
-    A file takes its name when the `group` that it belongs to does.
+    `group` and `overwrite` are as in `atomic_output`.
 
     Raises:
         OutputError: It cannot be written.
@@ -46,7 +48,10 @@ def binary_output(path: Path | None, group: OutputGroup | None = None) -> Iterat
         with errors_of(None):
             yield PipeWriter()
     else:
-        with atomic_output(path, group) as temporary, temporary.open("wb", buffering=0) as file:
+        with (
+            atomic_output(path, group, overwrite=overwrite) as temporary,
+            temporary.open("wb", buffering=0) as file,
+        ):
             yield PipeWriter(file.fileno())
 
 
@@ -70,10 +75,12 @@ def video_output(
     encoder: EncoderOptions = EncoderOptions(),  # noqa: B008 - frozen
     audio: AudioCopy | None = None,
     group: OutputGroup | None = None,
+    *,
+    overwrite: bool = True,
 ) -> Iterator[FrameWriter]:
     """A writer for `num_frames` frames of the clip that `header` describes: a video, or a still image.
 
-    A device or a FIFO is written as a pipe is; a file takes its name when the `group` that it belongs to does.
+    A device or a FIFO is written as a pipe is. `group` and `overwrite` are as in `atomic_output`.
 
     Raises:
         OutputError: The file cannot be written.
@@ -90,7 +97,7 @@ def video_output(
         else:
             if path.suffix.lower() == PNG and num_frames != 1:
                 raise VideoError(f"{name}: an image holds one frame and the clip has {num_frames}; name a video")
-            target = file = stack.enter_context(atomic_output(path, group))
+            target = file = stack.enter_context(atomic_output(path, group, overwrite=overwrite))
             if path.suffix.lower() == PNG:
                 yield PngWriter(file)
                 return

@@ -75,10 +75,10 @@ def roundtrip_video(
         with _reading(path, copy_of, options, paths, encoder) as reading:
             clip = reading.encode(spool, model, lambda done, total: progress(done, total and 2 * total))
         clip = clip.hashed() if viewer or "latents" in paths else clip
-        first, num_frames = options.frames.start, clip.header.num_frames
+        first, num_frames, track = options.frames.start, clip.header.num_frames, options.reading.stream
         if "latents" in paths:
             spool.write(stack.enter_context(binary_output(paths["latents"], group)), clip.header, clip.timing.pts)
-        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), group, stack, options.reading.stream)
+        videos = _Videos.of(clip, model.name, paths, encoder, (path, copy_of), group, stack, track)
         show = stack.enter_context(viewer(clip, spool)) if viewer else None
         video = stack.enter_context(open_clip(path, options.reading, copy_of=copy_of))
         originals = stack.enter_context(beside_reading(islice(video, first, first + num_frames), path))

@@ -15,6 +15,7 @@ from vae3d_cli.weights.load import (
     fetch_model,
     find_device,
     load_model,
+    model_files,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "fetch_model",
     "find_device",
     "load_model",
+    "model_files",
     "read_checkpoint",
     "read_config",
     "read_tensors",

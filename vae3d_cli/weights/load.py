@@ -18,7 +18,7 @@ from vae3d_cli.model.hunyuanvideo import HunyuanVideoVae
 from vae3d_cli.model.tiny import TinyVae
 from vae3d_cli.weights import hub
 from vae3d_cli.weights.checkpoint import Checkpoint, checkpoint_of
-from vae3d_cli.weights.files import find_source
+from vae3d_cli.weights.files import INDEX, SHARD, find_source
 from vae3d_cli.weights.layouts import is_counter
 
 EMBEDDED = "tiny"
@@ -128,6 +128,20 @@ def _found(name: str) -> tuple[Path, str]:
             "hub id org/name"
         )
     return hub.find_in_hub(name), hub.HUNYUANVIDEO if name == hub.HUNYUANVIDEO_REPO else name
+
+
+def model_files(name: str) -> list[Path]:
+    """List the local files that loading a model may read; empty if the model is not given by a path."""
+    path = Path(name)
+    try:
+        if not name or name in KNOWN_MODELS or not path.exists():
+            return []
+        if path.is_dir():
+            return [file for folder in (path, path / "vae") if folder.is_dir() for file in folder.iterdir()]
+        shards = path.parent.iterdir() if INDEX.search(path.name) else ()
+        return [path, path.with_name("config.json"), *(file for file in shards if SHARD.search(file.name))]
+    except OSError:  # loading the model reports it
+        return []
 
 
 def build_network(config: VaeConfig) -> Network:
