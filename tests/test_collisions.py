@@ -147,7 +147,7 @@ def met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("has_links", [True, False])
 @pytest.mark.parametrize("command", ["encode", "convert", "decode", "roundtrip"])
-@pytest.mark.parametrize("more", [[], ["--force"], ["--skip-existing"]])
+@pytest.mark.parametrize("more", [[], ["--skip-existing"]])
 @pytest.mark.usefixtures("met")
 def test_outputs_that_meet_on_the_disk_are_not_replaced(
     monkeypatch: pytest.MonkeyPatch, has_links: bool, command: str, more: list[str]
@@ -178,9 +178,8 @@ def test_outputs_that_meet_on_the_disk_are_not_replaced(
         assert "a file of this name has appeared" in others["error"]
 
 
-@pytest.mark.parametrize("more", [["--force"], ["--skip-existing"]])
 def test_caches_of_musubi_with_one_name_are_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hunyuanvideo_folder: Path, more: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hunyuanvideo_folder: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
@@ -192,7 +191,7 @@ def test_caches_of_musubi_with_one_name_are_not_replaced(
     assert (result.exit_code, result.stdout) == (1, f"{cache}\n")
     assert f"{cache}: a file of this name has appeared since the run began" in result.stderr
     before = cache.read_bytes()
-    assert run(*arguments, *more).exit_code == 1
+    assert run(*arguments, "--skip-existing").exit_code == 1
     assert cache.read_bytes() == before
     assert len([*Path("out").glob("*.safetensors")]) == 1
 

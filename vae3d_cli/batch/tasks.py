@@ -123,7 +123,8 @@ class _Work:
         self._task, self._model, self._policy = task, model, policy
         self._clip = clip = task.clip
         self._staging = staging = Staging(clip, stopped)
-        self._encoding = Encoding(staging.source, staging.output, model, clip.options, overwrite=clip.existed)
+        overwrite = clip.existed or policy.force
+        self._encoding = Encoding(staging.source, staging.output, model, clip.options, overwrite=overwrite)
         self.has_read = self._encoding.has_read
         self._source: FileStamp | None = None
         self._again = ""

@@ -25,7 +25,7 @@ class Job:
 
     `folders` hold outputs with default names, and are made if they are missing. `model` is the name of the model that
     it is for, where the command has several. `common` are outputs of all jobs together. `overwrite` says that outputs
-    existed before the run and may be replaced.
+    may be replaced, also those that appear during the run.
     """
 
     name: str
@@ -262,9 +262,9 @@ def is_done(job: Job, *, overwrite: bool, skip_existing: bool) -> bool:
     return False
 
 
-def ready(job: Job) -> Job:
-    """Note whether outputs of a checked job exist, so that only these are overwritten."""
-    return replace(job, overwrite=any(path.exists() for path in _outputs(job)))
+def ready(job: Job, *, force: bool) -> Job:
+    """Note of a checked job whether its outputs may be overwritten: with `force`, or because they existed before."""
+    return replace(job, overwrite=force or any(path.exists() for path in _outputs(job)))
 
 
 def _outputs(job: Job) -> list[Path]:

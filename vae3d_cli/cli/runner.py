@@ -67,7 +67,7 @@ def run_jobs(
         with failures.of(job):
             reason = (reason_to_skip or _exists)(job, settings)
             if reason is None:
-                checked.append(ready(job))
+                checked.append(ready(job, force=settings.force))
             else:
                 settings.note(f"{job.name}: skipped, its output {reason}")
     if checked:
