@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import psutil
@@ -207,6 +208,22 @@ def encode_all(folder: Path, *sources: ModelSource) -> list[Outcome]:
 @contextmanager
 def unwatched(_clip: Clip) -> Iterator[Progress]:
     yield lambda _done, _total: None
+
+
+def test_a_signal_while_a_worker_starts_is_not_lost(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "a.mp4", 5)
+    start_process = SpawnProcess.start
+
+    def interrupt_and_start(process: SpawnProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start_process(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupt_and_start)
+    with pytest.raises(KeyboardInterrupt):
+        encode_all(tmp_path, ModelSource(str(small_checkpoint), "cpu", "fp32", 1))
+    assert not [*tmp_path.rglob("*.safetensors")]
 
 
 def test_a_clip_that_kills_its_workers_fails_alone(tmp_path: Path, small_checkpoint: Path) -> None:

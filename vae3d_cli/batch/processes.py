@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from vae3d_cli.batch.existing import Policy
@@ -142,15 +143,15 @@ class _Worker:
     def __enter__(self) -> "_Worker":
         """Start it.
 
-        What the terminal sends to all processes is for this one, which ends the others by SIGTERM: they have it ignored
-        from their first moment on.
+        The terminal sends signals to all processes, but they are for this one, which ends the others by SIGTERM. A
+        process inherits what is blocked; here a signal that comes meanwhile waits.
         """
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+        resource_tracker.ensure_running()  # when it starts, it unblocks signals
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
         try:
             self._process.start()
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self._other.close()  # so that its end is seen
         return self
 

@@ -11,6 +11,9 @@ from vae3d_cli.video.timing import Timing
 from vae3d_cli.video.trial import check_output_video, check_size
 from vae3d_cli.video.writer import PngWriter, VideoWriter
 
+# The name of 0.1.0, which scripts know.
+VideoReader = open_clip
+
 __all__ = [
     "BT709",
     "PNG",
@@ -24,6 +27,7 @@ __all__ = [
     "Span",
     "Timing",
     "VideoInfo",
+    "VideoReader",
     "VideoWriter",
     "check_audio",
     "check_output_video",
