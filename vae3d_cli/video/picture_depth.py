@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vae3d_cli.errors import VideoError
 from vae3d_cli.video.color import SRGB, ColorTags
 from vae3d_cli.video.deep import full_scale, is_deep, to_rgb16
-from vae3d_cli.video.opening import READ_ERRORS
+from vae3d_cli.video.opening import READ_ERRORS, open_input
 
 _BITS_PER_SAMPLE = 258  # TIFF's tag
 _HEAD_BYTES = 1 << 16
@@ -59,7 +59,7 @@ def deep_picture(image: Image.Image, path: Path, shown: NDArray[np.uint8]) -> De
     """
     try:
         deep = _by_libheif(image, path) if image.format == "HEIF" else _by_ffmpeg(path)
-    except (*READ_ERRORS, RuntimeError):  # the latter is libheif's
+    except (*READ_ERRORS, VideoError, RuntimeError):  # the last is libheif's
         return None
     if deep is None or deep.rgb.shape != shown.shape:
         return None
@@ -80,8 +80,7 @@ def _blocks(plane: NDArray[Any]) -> NDArray[np.float64]:
 
 def _by_ffmpeg(path: Path) -> DeepPicture | None:
     name = os.path.abspath(path)  # noqa: PTH100 - unlike resolve(), it keeps the name of a link
-    options = {"protocol_whitelist": "file", "pattern_type": "none"}
-    with av.open(name, "r", options=options, metadata_errors="surrogateescape") as container:
+    with open_input(name, str(path)) as container:
         frame = next(container.decode(video=0), None)
         if frame is None or not is_deep(frame.format.name):
             return None
